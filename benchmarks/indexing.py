@@ -1,0 +1,186 @@
+"""Indexing photographs end to end - decode, embed, store - beside eager torch.
+
+    python -m benchmarks.indexing --images DIR [--count 2000] [--rounds 4]
+
+Needs torch and onnx2torch beside polymodal. The peers run the *same network with the same
+weights*: the shipped ONNX image tower converted to torch modules, its output compared with ours
+first. BatchNorm is already folded in it, which favours the peers.
+
+- the usual loop: open, resize, one picture at a time through the network, `numpy.save` at the end;
+- batched: a `DataLoader` with two decoding workers and batches of 32, `numpy.save` at the end.
+
+The pictures are split into rounds and the three ways take turns on each part, so that a busy
+moment of the machine hits all of them; totals and the median of the rounds' ratios are printed.
+Model loading is left out for all three; ours writes to a collection that is durable on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.tables import conditions, markdown, median
+
+Way = Callable[[Sequence[Path], Path], None]
+
+
+def torch_network() -> Any:
+    """The shipped image tower as eager torch modules."""
+    import onnx
+    import onnx2torch
+
+    import polymodal_starter
+
+    model = onnx.load(polymodal_starter.root() / "embedder" / "image.onnx")
+    network = onnx2torch.convert(model)
+    network.eval()
+    return network
+
+
+def preprocess(path: Path, size_px: int) -> Any:
+    """A file to the network's input, as a torch tensor."""
+    import torch
+
+    with Image.open(path) as image:
+        resized = image.convert("RGB").resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(resized))
+
+
+class Pictures:
+    """A map-style data set for the `DataLoader` peer."""
+
+    def __init__(self, paths: Sequence[Path], size_px: int) -> None:
+        self.paths = paths
+        self.size_px = size_px
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        return preprocess(self.paths[index], self.size_px)
+
+
+def embedding_of(output: Any) -> Any:
+    """The (n, D) embedding among the converted network's outputs."""
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def usual_loop(network: Any, size_px: int) -> Way:
+    """Open, preprocess, one picture at a time."""
+    import torch
+
+    def run(paths: Sequence[Path], folder: Path) -> None:
+        with torch.inference_mode():
+            rows = [embedding_of(network(preprocess(p, size_px)[None])).numpy() for p in paths]
+        np.save(folder / "vectors.npy", np.concatenate(rows))
+
+    return run
+
+
+def batched_loader(network: Any, size_px: int) -> Way:
+    """Batches of 32 and two decoding workers."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    def run(paths: Sequence[Path], folder: Path) -> None:
+        loader = DataLoader(Pictures(paths, size_px), batch_size=32, num_workers=2)  # type: ignore[arg-type]
+        with torch.inference_mode():
+            rows = [embedding_of(network(batch)).numpy() for batch in loader]
+        np.save(folder / "vectors.npy", np.concatenate(rows))
+
+    return run
+
+
+def ours(suite: Any) -> Way:
+    """`Collection.add` of a list of files."""
+
+    def run(paths: Sequence[Path], folder: Path) -> None:
+        with suite.collection(folder / "collection") as collection:
+            report = collection.add([str(path) for path in paths])
+        if report.added + report.skipped != len(paths):
+            raise SystemExit(f"indexed {report.added} of {len(paths)} pictures: {report}")
+
+    return run
+
+
+def check_same_network(network: Any, suite: Any, paths: Sequence[Path], size_px: int) -> None:
+    """Stop unless the peer's network gives our vectors."""
+    import torch
+
+    embedder = suite.embedder()
+    mine = embedder.embed_images([embedder.preprocess(Image.open(p).convert("RGB")) for p in paths])
+    with torch.inference_mode():
+        peer = np.concatenate(
+            [embedding_of(network(preprocess(p, size_px)[None])).numpy() for p in paths]
+        )
+    cosine = float((mine * peer).sum(1).min())
+    print(f"same network: lowest cosine between ours and the peer's vectors {cosine:.4f}\n")
+    if cosine < 0.98:
+        raise SystemExit(
+            "the converted network differs from the shipped one; the comparison is void"
+        )
+
+
+def take_turns(ways: dict[str, Way], parts: Sequence[Sequence[Path]]) -> dict[str, list[float]]:
+    """Seconds of each way on each part; the order rotates from part to part."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for turn, part in enumerate(parts):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                ways[name](part, Path(folder))
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", required=True, type=Path)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=4)
+    arguments = parser.parse_args()
+    import torch
+
+    import polymodal as pm
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    suite = pm.Suite()
+    size_px = suite.embedder().image_size_px
+    paths = sorted(arguments.images.rglob("*.jpg"))[: arguments.count]
+    network = torch_network()
+    check_same_network(network, suite, paths[:16], size_px)
+    ways = {
+        "polymodal `collection.add`": ours(suite),
+        "eager torch, one at a time": usual_loop(network, size_px),
+        "eager torch, batches of 32, 2 workers": batched_loader(network, size_px),
+    }
+    take_turns(ways, [paths[:64]])
+    parts = [paths[i :: arguments.rounds] for i in range(arguments.rounds)]
+    seconds = take_turns(ways, parts)
+    base = seconds["polymodal `collection.add`"]
+    rows = [
+        [
+            name,
+            f"{len(paths) / sum(times):.1f}",
+            f"{median([t / b for t, b in zip(times, base, strict=True)]):.2f}x",
+        ]
+        for name, times in seconds.items()
+    ]
+    print(markdown([f"indexing {len(paths):,} photographs", "images/s", "time against ours"], rows))
+    print(
+        f"\n{arguments.rounds} rounds in turn; {conditions('onnxruntime', 'torch', 'onnx2torch')}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Every exception polymodal raises on purpose.
+
+    PolymodalError
+    ├── UsageError (also ValueError)         the call itself is wrong                 exit code 2
+    │   ├── FilterSyntaxError                a --where expression cannot be parsed
+    │   └── PolicyError                      a moderation policy file is not valid
+    ├── MediaError                           one input cannot be opened               exit code 1
+    │   ├── MediaNotFound                    no such file, dangling link, no permission
+    │   ├── UnsupportedMedia                 not a format that is read here
+    │   ├── DamagedMedia                     truncated, empty or corrupt
+    │   └── MediaTooLarge                    over a limit (bytes, pixels, frames)
+    ├── SpaceMismatch                        vectors of different spaces were mixed   exit code 2
+    ├── ModelUnavailable                     no source has the weights                exit code 3
+    │   └── DamagedWeights                   a weight file fails its checksum
+    ├── MissingDependency                    an extra is not installed                exit code 3
+    ├── ItemsFailed                          `.vectors` of a batch in which items failed
+    └── CollectionError                      a collection cannot be opened or written exit code 1
+        ├── CollectionNotFound
+        ├── CollectionLocked                 another process holds it
+        ├── CollectionDamaged                its files are not readable as a collection
+        └── StorageError                     disk full, read-only folder
+
+A message says what happened, to which file or model, and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CollectionDamaged",
+    "CollectionError",
+    "CollectionLocked",
+    "CollectionNotFound",
+    "DamagedMedia",
+    "DamagedWeights",
+    "FilterSyntaxError",
+    "ItemsFailed",
+    "MediaError",
+    "MediaNotFound",
+    "MediaTooLarge",
+    "MissingDependency",
+    "ModelUnavailable",
+    "PolicyError",
+    "PolymodalError",
+    "SpaceMismatch",
+    "StorageError",
+    "UnsupportedMedia",
+    "UsageError",
+]
+
+
+class PolymodalError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(PolymodalError, ValueError):
+    """The call is wrong: an argument, a combination of arguments, or a file that was passed."""
+
+    exit_code = 2
+
+
+class FilterSyntaxError(UsageError):
+    """A filter expression cannot be parsed; `str(error)` draws a caret under `position`."""
+
+    def __init__(self, reason: str, expression: str, position: int) -> None:
+        self.reason = reason
+        self.expression = expression
+        self.position = position
+        super().__init__(f"{reason}\n  {expression}\n  {' ' * position}^")
+
+
+class PolicyError(UsageError):
+    """A moderation policy file does not say what it must."""
+
+
+class MediaError(PolymodalError):
+    """One input could not be opened; in a batch it becomes an `ItemError` in its place."""
+
+
+class MediaNotFound(MediaError):
+    """The file is missing, is a dangling link, vanished, or may not be read."""
+
+
+class UnsupportedMedia(MediaError):
+    """The content is not a format that can be read, whatever the file's name says."""
+
+
+class DamagedMedia(MediaError):
+    """The content is truncated, empty or corrupt."""
+
+
+class MediaTooLarge(MediaError):
+    """The input exceeds a limit that is on by default."""
+
+
+class SpaceMismatch(PolymodalError):
+    """Vectors of two spaces were about to be compared or stored together."""
+
+    exit_code = 2
+
+
+class ModelUnavailable(PolymodalError):
+    """No source has the weights; the message names every source tried and the command to run."""
+
+    exit_code = 3
+
+
+class DamagedWeights(ModelUnavailable):
+    """A weight file is missing or fails its checksum; the message names the file."""
+
+
+class MissingDependency(PolymodalError):
+    """An optional package is not installed; the message is the command that installs it."""
+
+    exit_code = 3
+
+
+class ItemsFailed(PolymodalError):
+    """All rows of a batch were asked for although some of its items failed."""
+
+
+class CollectionError(PolymodalError):
+    """A collection cannot be opened, read or written."""
+
+
+class CollectionNotFound(CollectionError):
+    """There is no collection of that name or at that path."""
+
+    exit_code = 2
+
+
+class CollectionLocked(CollectionError):
+    """Another process has the collection open; the message names it."""
+
+
+class CollectionDamaged(CollectionError):
+    """The folder holds files of a collection that cannot be read as one."""
+
+
+class StorageError(CollectionError):
+    """The disk refused a write (full, read-only); what was acknowledged before is kept."""

@@ -1,0 +1,128 @@
+"""The seam between verbs and models: what an object must offer to be used as a model.
+
+Protocols, not base classes: any object that fits can be handed to `Suite(...)`. Batches
+go in, batches come out in the same order; an adapter knows nothing of tasks, files or errors of
+single items (media are opened before they reach it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from polymodal.results import Space, Vector
+
+__all__ = [
+    "Calibrated",
+    "Calibration",
+    "Device",
+    "Embedder",
+    "FeatureExtractor",
+    "ModelRequest",
+    "Pixels",
+]
+
+Pixels = NDArray[np.generic]
+"""One picture as a model wants it; shape and type are the adapter's own."""
+
+Device = Literal["auto", "cpu"]
+"""Where a model runs: "auto" takes an accelerator where the runtime offers one."""
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What an entry point of the group `polymodal.models` is called with; it returns an `Embedder`.
+
+    Attributes:
+        name: what the user wrote, e.g. `clip:ViT-B-32`.
+        family: the entry point's name, the part before the colon.
+        variant: the part after the colon, or "".
+    """
+
+    name: str
+    family: str
+    variant: str = ""
+    device: Device = "auto"
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Pictures and texts into one space."""
+
+    @property
+    def space(self) -> Space:
+        """The space of the vectors; constant for the life of the object."""
+        ...
+
+    @property
+    def image_size_px(self) -> int:
+        """The longer side, in pixels, beyond which a larger picture adds nothing."""
+        ...
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """An upright RGB picture to the model's input; called from several threads at once."""
+        ...
+
+    def embed_images(self, batch: Sequence[Pixels]) -> Vector:
+        """Preprocessed pictures to L2-normalised float32 vectors, shape (n, dimension)."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Vector:
+        """Texts to L2-normalised float32 vectors, shape (n, dimension).
+
+        A text over the tokenizer's limit is truncated; the first one warns (`UserWarning`).
+        """
+        ...
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """An embedder that also gives the features before the projection, for linear probes."""
+
+    def extract_features(self, batch: Sequence[Pixels]) -> Vector:
+        """Preprocessed pictures to float32 features, shape (n, f); not normalised."""
+        ...
+
+
+class Calibration(Protocol):
+    """Numbers fitted on development data that turn cosines of one space into probabilities."""
+
+    @property
+    def classify_temperature(self) -> float:
+        """softmax(cosine / temperature) over the labels."""
+        ...
+
+    @property
+    def match_scale(self) -> float:
+        """sigmoid(scale * cosine + bias) is the probability that a text fits a picture."""
+        ...
+
+    @property
+    def match_bias(self) -> float:
+        """See `match_scale`."""
+        ...
+
+    @property
+    def relevant_cosine(self) -> float:
+        """Cosine from which a text-to-picture hit counts as relevant."""
+        ...
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """Prompt templates with one `{}`, averaged for zero-shot classification."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An embedder that knows its calibration; without one, verbs say that scores are raw."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Fitted on development data, kept in the model's card."""
+        ...
