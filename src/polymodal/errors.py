@@ -25,6 +25,8 @@ A message says what happened, to which file or model, and what to do next.
 
 from __future__ import annotations
 
+import unicodedata
+
 __all__ = [
     "CollectionDamaged",
     "CollectionError",
@@ -67,7 +69,19 @@ class FilterSyntaxError(UsageError):
         self.reason = reason
         self.expression = expression
         self.position = position
-        super().__init__(f"{reason}\n  {expression}\n  {' ' * position}^")
+        super().__init__(f"{reason} (character {position + 1})\n{_pointed(expression, position)}")
+
+
+def _pointed(expression: str, position: int, around: int = 60) -> str:
+    """The expression on one line, cut to what stands around `position`, over a caret."""
+    start = max(0, position - around)
+    end = position + around
+    # A line break or a tab would move the text away from the caret: each becomes one space.
+    shown = "".join(c if c.isprintable() else " " for c in expression[start:end])
+    before, after = "..." if start else "", "..." if end < len(expression) else ""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in shown[: position - start])
+    indent = len(before) + position - start + wide
+    return f"  {before}{shown}{after}\n  {' ' * indent}^"
 
 
 class PolicyError(UsageError):
@@ -75,7 +89,17 @@ class PolicyError(UsageError):
 
 
 class MediaError(PolymodalError):
-    """One input could not be opened; in a batch it becomes an `ItemError` in its place."""
+    """One input could not be opened; in a batch it becomes an `ItemError` in its place.
+
+    Attributes:
+        reason: what is wrong, without the name ("is empty (0 bytes)").
+        name: the input it happened to; may be empty.
+    """
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        self.reason = reason
+        self.name = name
+        super().__init__(f"{name}: {reason}" if name else reason)
 
 
 class MediaNotFound(MediaError):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.errors import ItemsFailed, SpaceMismatch
+from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
 
 __all__ = [
     "AddReport",
@@ -115,7 +115,8 @@ class ItemError:
     @classmethod
     def of(cls, name: str, error: Exception) -> ItemError:
         """From an exception caught while working on `name`."""
-        return cls(input=name, reason=str(error) or type(error).__name__, kind=type(error).__name__)
+        reason = error.reason if isinstance(error, MediaError) else str(error)
+        return cls(input=name, reason=reason or type(error).__name__, kind=type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,8 @@ class AddReport:
     removed: int = 0
     seconds: float = 0.0
     errors: tuple[ItemError, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    """What did not fit together, for a person (rows of a table that match no picture)."""
 
     @property
     def failed(self) -> int:

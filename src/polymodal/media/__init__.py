@@ -1,1 +1,1 @@
-"""media."""
+"""Media: opening what users have, safely. Knows nothing of models."""
