@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from polymodal.results import Space, Vector
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "Calibrated",
@@ -90,7 +92,12 @@ class FeatureExtractor(Protocol):
 
 
 class Calibration(Protocol):
-    """Numbers fitted on development data that turn cosines of one space into probabilities."""
+    """Numbers fitted on development data that turn cosines of one space into probabilities.
+
+    Two more pairs are used where they are there, and `match_scale` and `match_bias` where not:
+    `multi_label_scale` and `_bias` judge a label on its own, `unknown_scale` and `_bias` give the
+    probability that the best of several labels fits at all.
+    """
 
     @property
     def classify_temperature(self) -> float:

@@ -1,0 +1,139 @@
+"""One toolkit for images, text, speech, video and documents: the public names, sorted.
+
+Names are imported when they are first used, so that `import polymodal` loads no model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polymodal.errors import (
+        CollectionDamaged,
+        CollectionError,
+        CollectionLocked,
+        CollectionNotFound,
+        DamagedMedia,
+        DamagedWeights,
+        FilterSyntaxError,
+        ItemsFailed,
+        MediaError,
+        MediaNotFound,
+        MediaTooLarge,
+        MissingDependency,
+        ModelUnavailable,
+        PolicyError,
+        PolymodalError,
+        SpaceMismatch,
+        StorageError,
+        UnsupportedMedia,
+        UsageError,
+    )
+    from polymodal.media.pictures import Limits
+    from polymodal.models.mock import MockEmbedder
+    from polymodal.models.protocols import (
+        Calibrated,
+        Calibration,
+        Embedder,
+        FeatureExtractor,
+        ModelRequest,
+    )
+    from polymodal.results import (
+        AddReport,
+        Classification,
+        DuplicateGroup,
+        Embedding,
+        Embeddings,
+        Finding,
+        Hit,
+        ItemError,
+        Match,
+        ProbeReport,
+        Provenance,
+        SearchResult,
+        Space,
+        Verdict,
+    )
+    from polymodal.search import Collection
+    from polymodal.suite import Suite
+    from polymodal.tasks.moderate import Policy
+    from polymodal.tasks.probe import Probe
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AddReport",
+    "Calibrated",
+    "Calibration",
+    "Classification",
+    "Collection",
+    "CollectionDamaged",
+    "CollectionError",
+    "CollectionLocked",
+    "CollectionNotFound",
+    "DamagedMedia",
+    "DamagedWeights",
+    "DuplicateGroup",
+    "Embedder",
+    "Embedding",
+    "Embeddings",
+    "FeatureExtractor",
+    "FilterSyntaxError",
+    "Finding",
+    "Hit",
+    "ItemError",
+    "ItemsFailed",
+    "Limits",
+    "Match",
+    "MediaError",
+    "MediaNotFound",
+    "MediaTooLarge",
+    "MissingDependency",
+    "MockEmbedder",
+    "ModelRequest",
+    "ModelUnavailable",
+    "Policy",
+    "PolicyError",
+    "PolymodalError",
+    "Probe",
+    "ProbeReport",
+    "Provenance",
+    "SearchResult",
+    "Space",
+    "SpaceMismatch",
+    "StorageError",
+    "Suite",
+    "UnsupportedMedia",
+    "UsageError",
+    "Verdict",
+]
+
+_ELSEWHERE = {
+    "Calibrated": "models.protocols",
+    "Calibration": "models.protocols",
+    "Collection": "search",
+    "Embedder": "models.protocols",
+    "FeatureExtractor": "models.protocols",
+    "Limits": "media.pictures",
+    "MockEmbedder": "models.mock",
+    "ModelRequest": "models.protocols",
+    "Policy": "tasks.moderate",
+    "Probe": "tasks.probe",
+    "Suite": "suite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'polymodal' has no attribute {name!r}")
+    for module in (_ELSEWHERE[name],) if name in _ELSEWHERE else ("errors", "results"):
+        found = getattr(import_module(f"polymodal.{module}"), name, None)
+        if found is not None:
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'polymodal' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

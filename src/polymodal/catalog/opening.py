@@ -1,0 +1,123 @@
+"""A model's name to an embedder that is ready to load: packaged, a folder, or a plugin's family."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.catalog.cards import Card, parse_card
+from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
+from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
+from polymodal.models.protocols import Device, Embedder, ModelRequest
+
+if TYPE_CHECKING:
+    from polymodal.models.starter import StarterCalibration
+
+__all__ = ["known_models", "open_embedder", "read_card"]
+
+ENTRY_POINTS = "polymodal.models"
+CARD_FILE = "embedder/card.toml"
+
+
+def open_embedder(name: str, *, device: Device = "auto") -> Embedder:
+    """The embedder called `name`; its weights are read on first use.
+
+    Args:
+        name: a packaged model (`starter`), the path of a folder in the starter's layout, or
+            `family` / `family:variant` of an installed plugin.
+
+    Raises:
+        ModelUnavailable: when no source has it, with the nearest names that exist.
+        DamagedWeights: when its manifest or card cannot be read.
+        UsageError: when `device` is not known, or a plugin returns something else.
+    """
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    if name not in PACKAGES and not Path(name).expanduser().is_dir():
+        family, _, variant = name.partition(":")
+        plugins = _plugins()
+        if family in plugins:
+            return _from_plugin(plugins[family], ModelRequest(name, family, variant, device))
+        raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
+    return _starter(find_weights(name), device)
+
+
+def known_models() -> list[str]:
+    """Names that `open_embedder` accepts beside folders: packaged models and plugin families."""
+    return sorted({*PACKAGES, *_plugins()})
+
+
+def read_card(name: str) -> Card:
+    """The card of a packaged model or a model folder."""
+    weights = find_weights(name)
+    return parse_card(weights.read(CARD_FILE), str(weights.root / CARD_FILE))
+
+
+def _starter(weights: WeightFolder, device: Device) -> Embedder:
+    from polymodal.models.starter import StarterEmbedder, StarterSpec
+    from polymodal.results import Space
+
+    source = str(weights.root / CARD_FILE)
+    card = parse_card(weights.read(CARD_FILE), source)
+    space = Space(
+        model=card.id,
+        revision=weights.revision,
+        dimension=card.dimension,
+        preprocessing=f"{card.crop} {card.resize} {card.image_size_px} px",
+        prompt=card.prompt,
+    )
+    spec = StarterSpec(
+        space=space,
+        image_size_px=card.image_size_px,
+        crop=card.crop,
+        resize=card.resize,
+        max_tokens=card.max_tokens,
+        calibration=_calibration(card, source),
+    )
+    return StarterEmbedder(spec, weights.read, device=device)
+
+
+def _calibration(card: Card, source: str) -> StarterCalibration:
+    from polymodal.models.starter import StarterCalibration
+
+    names = ("classify_temperature", "match_scale", "match_bias", "relevant_cosine")
+    missing = [name for name in names if name not in card.calibration]
+    if missing:
+        raise DamagedWeights(f"the model card {source}: [calibration] has no {missing[0]!r}.")
+    numbers = {name: card.calibration[name] for name in names}
+    # A card may say nothing of these: a label is then judged as a description is.
+    for name in ("unknown", "multi_label"):
+        for part in ("scale", "bias"):
+            fallback = card.calibration[f"match_{part}"]
+            numbers[f"{name}_{part}"] = card.calibration.get(f"{name}_{part}", fallback)
+    return StarterCalibration(templates=card.templates, **numbers)
+
+
+def _plugins() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _from_plugin(point: Any, request: ModelRequest) -> Embedder:
+    build: Callable[[ModelRequest], object] = point.load()
+    model = build(request)
+    if not isinstance(model, Embedder):
+        raise UsageError(
+            f"the plugin {point.name!r} ({point.value}) returned {type(model).__name__}, which is"
+            " not an Embedder: see polymodal.models.protocols."
+        )
+    return model
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    looks_like_path = os.sep in name or name.startswith((".", "~"))
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    tried = [f"the folder {name} (not there)", f"the models {', '.join(sorted(known))}"]
+    hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""
+    if looks_like_path:
+        hint = " Check the path."
+    return f"no model is called {name!r}. Tried: {'; '.join(tried)}.{hint}"

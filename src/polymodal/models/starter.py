@@ -1,0 +1,238 @@
+"""The starter embedder: two small ONNX towers, pictures and texts into one space, on a CPU.
+
+Notable: the towers load separately and only when used, so a text search never reads the image
+tower; weight files arrive as verified bytes (`read`), so this module knows nothing of where they
+live. Batches are cut to what stays in the processor's cache, which also bounds memory.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymodal.errors import UsageError
+from polymodal.models.protocols import Device, Pixels
+from polymodal.results import Space, Vector
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from tokenizers import Encoding, Tokenizer
+
+__all__ = ["CROPS", "FILTERS", "StarterCalibration", "StarterEmbedder", "StarterSpec"]
+
+IMAGE_FILE = "embedder/image.onnx"
+TEXT_FILE = "embedder/text.onnx"
+TOKENIZER_FILE = "embedder/tokenizer.json"
+
+CPU_IMAGE_BATCH = 2
+"""Measured: more at once is slower (activations leave the cache) and takes more memory."""
+GPU_IMAGE_BATCH = 64
+TEXT_BATCH = 32
+PAD = (127, 127, 127)
+CROPS = ("squash", "center", "pad")
+FILTERS = ("bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class StarterCalibration:
+    """See `Calibration`; every number comes from the card."""
+
+    classify_temperature: float
+    match_scale: float
+    match_bias: float
+    relevant_cosine: float
+    unknown_scale: float
+    unknown_bias: float
+    multi_label_scale: float
+    multi_label_bias: float
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StarterSpec:
+    """What the card says about the towers.
+
+    Attributes:
+        image_size_px: side of the square that the image tower takes.
+        crop: how a picture becomes a square: "squash" changes its proportions, "center" cuts the
+            longer side, "pad" adds grey.
+        resize: the filter, one of `FILTERS`.
+        max_tokens: longest text, special tokens included.
+    """
+
+    space: Space
+    image_size_px: int
+    crop: str
+    resize: str
+    max_tokens: int
+    calibration: StarterCalibration
+
+
+class StarterEmbedder:
+    """Fits `Embedder`, `Calibrated` and `FeatureExtractor`. Safe to use from several threads."""
+
+    def __init__(
+        self, spec: StarterSpec, read: Callable[[str], bytes], *, device: Device = "auto"
+    ) -> None:
+        """`read(name)` gives the verified bytes of a weight file; it is called on first use."""
+        self._spec = spec
+        self._read = read
+        self._providers = _providers(device)
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Any] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._warned = False
+
+    @property
+    def space(self) -> Space:
+        """See `Embedder.space`."""
+        return self._spec.space
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Embedder.image_size_px`."""
+        return self._spec.image_size_px
+
+    @property
+    def calibration(self) -> StarterCalibration:
+        """See `Calibrated.calibration`."""
+        return self._spec.calibration
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """uint8 RGB, shape (image_size_px, image_size_px, 3), resized as the card says."""
+        return resize_square(image, self._spec.image_size_px, self._spec.crop, self._spec.resize)
+
+    def embed_images(self, batch: Sequence[Pixels]) -> Vector:
+        """See `Embedder.embed_images`."""
+        return self._run_images(batch, "embedding", self.space.dimension)
+
+    def extract_features(self, batch: Sequence[Pixels]) -> Vector:
+        """See `FeatureExtractor.extract_features`."""
+        return self._run_images(batch, "features", 0)
+
+    def embed_texts(self, texts: Sequence[str]) -> Vector:
+        """See `Embedder.embed_texts`.
+
+        Raises:
+            UsageError: when a text is empty or only white space; names its position.
+        """
+        for position, text in enumerate(texts):
+            if not text.strip():
+                raise UsageError(f"text {position} is empty; a text needs at least one word.")
+        vectors = np.zeros((len(texts), self.space.dimension), np.float32)
+        encodings = self._encode(texts)
+        # Texts of one length together: no padding to compute, and none to differ by.
+        order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
+        session = self._session(TEXT_FILE)
+        for rows in _same_length(order, encodings):
+            ids = np.array([encodings[row].ids for row in rows], np.int64)
+            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            vectors[rows] = session.run(["embedding"], feed)[0]
+        return vectors
+
+    def _run_images(self, batch: Sequence[Pixels], output: str, width: int) -> Vector:
+        parts = [np.zeros((0, width), np.float32)] if not batch else []
+        size = CPU_IMAGE_BATCH if len(self._providers) == 1 else GPU_IMAGE_BATCH
+        for start in range(0, len(batch), size):
+            pixels = np.stack(batch[start : start + size])
+            parts.append(self._session(IMAGE_FILE).run([output], {"pixels": pixels})[0])
+        vectors: Vector = np.concatenate(parts).astype(np.float32, copy=False)
+        return vectors
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        with self._lock:
+            if self._tokenizer is None:
+                from tokenizers import Tokenizer
+
+                self._tokenizer = Tokenizer.from_buffer(self._read(TOKENIZER_FILE))
+                self._tokenizer.no_padding()
+                self._tokenizer.enable_truncation(self._spec.max_tokens)
+            encodings = self._tokenizer.encode_batch(list(texts))
+            long = next((item for item in encodings if item.overflowing), None)
+            if long is None or self._warned:
+                return encodings
+            self._warned = True
+        tokens = len(long.ids) + sum(part.special_tokens_mask.count(0) for part in long.overflowing)
+        warnings.warn(
+            f"a text of {tokens} tokens was cut to the {self._spec.max_tokens} that"
+            f" {self.space.model} reads; what follows is ignored (said once).",
+            stacklevel=4,
+        )
+        return encodings
+
+    def _session(self, name: str) -> Any:
+        with self._lock:
+            if name not in self._sessions:
+                self._sessions[name] = _open_session(self._read(name), self._providers)
+            return self._sessions[name]
+
+
+def resize_square(image: Image.Image, side_px: int, crop: str, resize: str) -> Pixels:
+    """The picture as a square: uint8 RGB, shape (side_px, side_px, 3).
+
+    Args:
+        crop: one of `CROPS`.
+        resize: one of `FILTERS`.
+    """
+    from PIL import Image
+
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    method = Image.Resampling[resize.upper()]
+    if crop != "pad":
+        width, height = image.size
+        cut = (width, height) if crop == "squash" else (min(image.size),) * 2
+        left, top = (width - cut[0]) / 2, (height - cut[1]) / 2
+        box = (left, top, left + cut[0], top + cut[1])
+        return np.asarray(image.resize((side_px, side_px), method, box, reducing_gap=3.0))
+    scale = side_px / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = Image.new("RGB", (side_px, side_px), PAD)
+    corner = ((side_px - size[0]) // 2, (side_px - size[1]) // 2)
+    canvas.paste(image.resize(size, method, reducing_gap=3.0), corner)
+    return np.asarray(canvas)
+
+
+def _open_session(model: bytes, providers: list[str]) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if _HAS_AFFINITY else 0
+    options.inter_op_num_threads = 1
+    # Idle threads sleep: spinning ones would take the cores from the decoders.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=providers)
+
+
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+
+def _providers(device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device != "auto":
+        raise UsageError(f"device {device!r} is not known; the starter runs on 'cpu' or 'auto'.")
+    import onnxruntime
+
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    present = onnxruntime.get_available_providers()
+    return [name for name in wanted if name in present]
+
+
+def _same_length(order: Sequence[int], encodings: Sequence[Encoding]) -> list[list[int]]:
+    """Rows in batches of at most `TEXT_BATCH` texts with the same number of tokens."""
+    batches: list[list[int]] = []
+    for row in order:
+        last = batches[-1] if batches else None
+        same = last is not None and len(encodings[last[0]].ids) == len(encodings[row].ids)
+        if last is not None and same and len(last) < TEXT_BATCH:
+            last.append(row)
+        else:
+            batches.append([row])
+    return batches

@@ -1,0 +1,318 @@
+"""The front door: one method a verb, each a few lines that hand over to a task.
+
+Notable: making a `Suite` loads nothing, and so does importing this module; the model is opened by
+the first verb that needs it, and the part of it that the verb needs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from polymodal.errors import MediaError, UsageError
+
+if TYPE_CHECKING:
+    from polymodal.media.pictures import ImageInput, Limits
+    from polymodal.models.protocols import Device, Embedder
+    from polymodal.results import (
+        Classification,
+        Embeddings,
+        ItemError,
+        Match,
+        Verdict,
+    )
+    from polymodal.runtime.texts import TextVectors
+    from polymodal.search import Collection
+    from polymodal.tasks.labels import LabelInput
+    from polymodal.tasks.moderate import Policy
+    from polymodal.tasks.probe import Probe
+
+__all__ = ["Suite"]
+
+Result = TypeVar("Result")
+
+
+class Suite:
+    """Every verb on one model. Safe to use from several threads.
+
+    A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
+    (and returns a list, where a failed picture is an `ItemError` in its place), or an iterator
+    (and returns an iterator of the same, lazily: for more pictures than fit in memory).
+    """
+
+    def __init__(
+        self,
+        model: str | Embedder = "starter",
+        *,
+        device: Device = "auto",
+        limits: Limits | None = None,
+        home: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            model: a model's name, the path of a model folder, or any `Embedder`.
+            device: "cpu", or "auto" to use an accelerator that the runtime offers.
+            limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
+            home: where named collections live.
+        """
+        self._model = model
+        self._device = device
+        self._limits = limits
+        self._home = None if home is None else Path(home)
+        self._lock = threading.Lock()
+        self._texts: TextVectors | None = None
+
+    def embedder(self) -> Embedder:
+        """The model, opened on first use.
+
+        Raises:
+            ModelUnavailable: when no source has its weights.
+        """
+        return self._text_vectors().embedder
+
+    def embed(
+        self, *, images: ImageInput | Iterable[ImageInput] = (), texts: str | Sequence[str] = ()
+    ) -> Embeddings:
+        """Vectors of `images`, then of `texts`, in order; failed items are in their place."""
+        from polymodal.tasks.embed import embed
+
+        pictures: Any = [images] if _is_one(images) else images
+        words = [texts] if isinstance(texts, str) else texts
+        return embed(self.embedder(), pictures, words, limits=self._picture_limits())
+
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self,
+        images: ImageInput,
+        labels: LabelInput | None = ...,
+        *,
+        probe: Probe | str | os.PathLike[str] | None = ...,
+        templates: Sequence[str] | None = ...,
+        multi_label: bool = ...,
+        unknown: float | None = ...,
+    ) -> Classification: ...
+
+    @overload
+    def classify(
+        self,
+        images: Sequence[ImageInput],
+        labels: LabelInput | None = ...,
+        *,
+        probe: Probe | str | os.PathLike[str] | None = ...,
+        templates: Sequence[str] | None = ...,
+        multi_label: bool = ...,
+        unknown: float | None = ...,
+    ) -> list[Classification | ItemError]: ...
+
+    @overload
+    def classify(
+        self,
+        images: Iterator[ImageInput],
+        labels: LabelInput | None = ...,
+        *,
+        probe: Probe | str | os.PathLike[str] | None = ...,
+        templates: Sequence[str] | None = ...,
+        multi_label: bool = ...,
+        unknown: float | None = ...,
+    ) -> Iterator[Classification | ItemError]: ...
+
+    def classify(
+        self,
+        images: Any,
+        labels: LabelInput | None = None,
+        *,
+        probe: Probe | str | os.PathLike[str] | None = None,
+        templates: Sequence[str] | None = None,
+        multi_label: bool = False,
+        unknown: float | None = None,
+    ) -> Any:
+        """Sort pictures into labels, without training or by a trained probe.
+
+        Args:
+            labels: a list; a dict of label -> description(s); or the path of a label file.
+            probe: a `Probe` or its file, instead of labels.
+            templates: prompt templates with one `{}` each; the model's own by default.
+            multi_label: score each label on its own: several can hold, or none.
+            unknown: score in 0..1 that the best label needs; below it `label` is None ("none of
+                these"), and the scores then leave room for it: they add up to less than 1.
+
+        Raises:
+            UsageError: neither or both of `labels` and `probe`, or labels that cannot be used.
+            SpaceMismatch: when the probe was trained on another model.
+        """
+        from polymodal.tasks.classify import Decision, classify, zero_shot
+        from polymodal.tasks.probe import Probe, classify_with_probe
+
+        if (labels is None) == (probe is None):
+            raise UsageError("give either labels or a probe to classify by.")
+        decision = Decision(multi_label, unknown)
+        texts, limits = self._text_vectors(), self._picture_limits()
+        if labels is not None:
+            head = zero_shot(texts, labels, templates)
+            return _gather(
+                images, lambda each: classify(texts, each, head, decision, limits=limits)
+            )
+        if templates is not None or multi_label:
+            raise UsageError("templates and multi_label go with labels, not with a probe.")
+        trained = probe if isinstance(probe, Probe) else Probe.load(Path(probe or ""))
+        trained.check(texts.embedder)
+        return _gather(
+            images,
+            lambda each: classify_with_probe(
+                texts.embedder, each, trained, decision, limits=limits
+            ),
+        )
+
+    def match(self, image: ImageInput, text: str, *, threshold: float | None = None) -> Match:
+        """The probability that `text` fits the picture; with a threshold, also yes or no.
+
+        Raises:
+            MediaError: when the picture cannot be opened.
+            UsageError: for an empty text or a threshold outside 0..1.
+        """
+        from polymodal.tasks.match import match
+
+        pairs = match(
+            self._text_vectors(),
+            [(image, text)],
+            limits=self._picture_limits(),
+            threshold=threshold,
+        )
+        return _only(pairs)
+
+    def match_pairs(
+        self,
+        pairs: Sequence[tuple[ImageInput, str]] | str | os.PathLike[str],
+        *,
+        threshold: float | None = None,
+    ) -> list[Match | ItemError]:
+        """The same for many pairs, in order: a list, or a CSV / JSONL file (picture, text)."""
+        from polymodal.tasks.match import match, read_pairs
+
+        listed: Sequence[tuple[ImageInput, str]]
+        listed = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
+        return _listed(
+            match(
+                self._text_vectors(),
+                listed,
+                limits=self._picture_limits(),
+                threshold=threshold,
+            )
+        )
+
+    def probe(self, source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]]) -> Probe:
+        """Train a linear classifier on a folder with a subfolder a class, or label -> pictures.
+
+        The probe's `report` holds its cross-validated accuracy; `save` writes it to a file that
+        `classify(..., probe=FILE)` reads.
+
+        Raises:
+            UsageError: fewer than two classes, or a class with fewer than two pictures.
+        """
+        from polymodal.tasks.probe import train_probe
+
+        return train_probe(self.embedder(), source, limits=self._picture_limits())
+
+    @overload
+    def moderate(  # type: ignore[overload-overlap]
+        self, images: ImageInput, policy: str | os.PathLike[str] | Policy = ...
+    ) -> Verdict: ...
+
+    @overload
+    def moderate(
+        self, images: Sequence[ImageInput], policy: str | os.PathLike[str] | Policy = ...
+    ) -> list[Verdict | ItemError]: ...
+
+    @overload
+    def moderate(
+        self, images: Iterator[ImageInput], policy: str | os.PathLike[str] | Policy = ...
+    ) -> Iterator[Verdict | ItemError]: ...
+
+    def moderate(
+        self, images: Any, policy: str | os.PathLike[str] | Policy = "photo-quality"
+    ) -> Any:
+        """Approve or reject pictures by a policy: one that ships, or a TOML file.
+
+        Raises:
+            PolicyError: when the policy does not exist or is not valid.
+        """
+        from polymodal.tasks.moderate import moderate, open_policy
+
+        rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
+        return _gather(images, lambda each: moderate(texts, each, rules, limits=limits))
+
+    def collection(
+        self, name_or_path: str | os.PathLike[str], *, create: bool = True
+    ) -> Collection:
+        """The persistent, searchable set of pictures of that name or at that path.
+
+        Raises:
+            SpaceMismatch: when it was built with another model.
+            CollectionError: when it cannot be opened.
+        """
+        from polymodal.search import open_collection
+
+        return open_collection(
+            name_or_path, self.embedder, create=create, write=True, home=self._home
+        )
+
+    def _text_vectors(self) -> TextVectors:
+        with self._lock:
+            if self._texts is None:
+                from polymodal.runtime.texts import TextVectors
+
+                model = self._model
+                if isinstance(model, str | os.PathLike):
+                    from polymodal.catalog.opening import open_embedder
+
+                    model = open_embedder(os.fspath(model), device=self._device)
+                self._texts = TextVectors(model)
+            return self._texts
+
+    def _picture_limits(self) -> Limits:
+        if self._limits is None:
+            from polymodal.media.pictures import DEFAULT_LIMITS
+
+            self._limits = DEFAULT_LIMITS
+        return self._limits
+
+
+def _is_one(images: Any) -> bool:
+    return not isinstance(images, list | tuple | Iterator)
+
+
+def _gather(images: Any, run: Any) -> Any:
+    """Results of `run` in the shape of `images`: one, a list, or an iterator."""
+    if isinstance(images, Iterator):
+        return _lazy(run(images))
+    return _only(run([images])) if _is_one(images) else _listed(run(images))
+
+
+def _only(stream: Iterator[tuple[ImageInput, Result | MediaError]]) -> Result:
+    ((_, outcome),) = stream
+    if isinstance(outcome, MediaError):
+        raise outcome
+    return outcome
+
+
+def _listed(
+    stream: Iterator[tuple[ImageInput, Result | MediaError]],
+) -> list[Result | ItemError]:
+    return list(_lazy(stream))
+
+
+def _lazy(
+    stream: Iterator[tuple[ImageInput, Result | MediaError]],
+) -> Iterator[Result | ItemError]:
+    from polymodal.media.pictures import picture_name
+    from polymodal.results import ItemError
+
+    for source, outcome in stream:
+        if isinstance(outcome, MediaError):
+            yield ItemError.of(picture_name(source), outcome)
+        else:
+            yield outcome

@@ -1,0 +1,71 @@
+"""What turns cosines into probabilities, and what to say when a model has nothing for it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polymodal.models.protocols import Calibrated, Calibration, Embedder
+from polymodal.results import Provenance
+
+__all__ = ["Doubles", "calibration_of", "fits", "provenance_of", "sigmoid", "softmax"]
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Stands in where a model has no calibration: the scale that CLIP-like models train with."""
+
+    classify_temperature: float = 0.01
+    match_scale: float = 100.0
+    match_bias: float = -25.0
+    relevant_cosine: float = 0.25
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+
+
+def calibration_of(embedder: Embedder) -> Calibration:
+    """The embedder's own calibration; without one, a warning and the usual scale."""
+    if isinstance(embedder, Calibrated):
+        return embedder.calibration
+    warnings.warn(
+        f"{embedder.space.model} has no calibration: its scores rank, but are not probabilities.",
+        stacklevel=3,
+    )
+    return Raw()
+
+
+def fits(
+    calibration: Calibration, cosines: Doubles, purpose: Literal["match", "multi_label", "unknown"]
+) -> Doubles:
+    """Probability that each text fits its picture, from their cosine.
+
+    Args:
+        purpose: a description is judged by "match", a label on its own by "multi_label", the best
+            of several labels by "unknown"; a calibration without the latter two uses the first.
+    """
+    scale = getattr(calibration, f"{purpose}_scale", calibration.match_scale)
+    bias = getattr(calibration, f"{purpose}_bias", calibration.match_bias)
+    return sigmoid(scale * cosines + bias)
+
+
+def provenance_of(embedder: Embedder, prompts: tuple[str, ...] = ()) -> Provenance:
+    """Which model answers."""
+    return Provenance(embedder.space.model, embedder.space.revision, prompts)
+
+
+def softmax(logits: Doubles) -> Doubles:
+    """Softmax over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    shares: Doubles = powers / powers.sum(-1, keepdims=True)
+    return shares
+
+
+def sigmoid(logits: Doubles) -> Doubles:
+    """The logistic function, without overflow."""
+    probabilities: Doubles = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return probabilities

@@ -1,0 +1,141 @@
+"""Moderate: a policy's criteria against a picture, and the criterion that decided.
+
+Notable: where something can be measured, it is measured, and the model is asked only for what it
+can see. A picture is approved when every criterion is on its right side; the one that decided is
+the one furthest on the wrong side, or, of an approved picture, the one nearest to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from polymodal.errors import MediaError
+from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
+from polymodal.models.protocols import Pixels
+from polymodal.results import Finding, Provenance, Vector, Verdict
+from polymodal.runtime.batches import pipelined
+from polymodal.runtime.texts import TextVectors
+from polymodal.tasks.calibration import calibration_of, provenance_of
+from polymodal.tasks.measure import SIDE_PX, measurable, measure
+from polymodal.tasks.policy import Criterion, Policy, open_policy
+
+__all__ = ["Policy", "moderate", "open_policy"]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A criterion with its texts as vectors (none when it is only measured)."""
+
+    criterion: Criterion
+    texts: Vector | None
+    contrast: Vector | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a picture: the model's input, and the measured numbers by name."""
+
+    pixels: Pixels
+    measured: dict[str, float]
+
+
+def moderate(
+    texts: TextVectors, images: Iterable[ImageInput], policy: Policy, *, limits: Limits
+) -> Iterator[tuple[ImageInput, Verdict | MediaError]]:
+    """Yield `(picture, verdict)` for each picture, in order, lazily."""
+    embedder = texts.embedder
+    questions = [_question(texts, policy, criterion) for criterion in policy.criteria]
+    asked = [criterion.measure.name for criterion in policy.criteria if criterion.measure]
+    temperature = calibration_of(embedder).classify_temperature
+    provenance = provenance_of(embedder, (policy.name,))
+    target_px = max(embedder.image_size_px, SIDE_PX if asked else 0)
+
+    def prepare(source: ImageInput) -> _Seen:
+        picture = open_picture(source, target_px=target_px, limits=limits)
+        ready = measurable(picture)
+        numbers = {name: measure(name, ready) for name in asked}
+        return _Seen(embedder.preprocess(picture.image), numbers)
+
+    def infer(batch: Sequence[_Seen]) -> list[tuple[_Seen, Vector]]:
+        vectors = embedder.embed_images([seen.pixels for seen in batch])
+        return list(zip(batch, vectors, strict=True))
+
+    for source, outcome in pipelined(images, prepare, infer):
+        if isinstance(outcome, MediaError):
+            yield source, outcome
+            continue
+        assert not isinstance(outcome, Exception)
+        seen, vector = outcome
+        findings = tuple(_find(each, vector, seen.measured, temperature) for each in questions)
+        yield source, _verdict(picture_name(source), policy, findings, provenance)
+
+
+def _question(texts: TextVectors, policy: Policy, criterion: Criterion) -> _Question:
+    if criterion.measure is not None and criterion.measure.weight == 1.0:
+        return _Question(criterion, None, None)
+    return _Question(
+        criterion,
+        texts.embed(policy.texts_of(criterion)),
+        texts.embed(policy.contrast_of(criterion)),
+    )
+
+
+def _find(
+    question: _Question, vector: Vector, measured: dict[str, float], temperature: float
+) -> Finding:
+    criterion, words, notes = question.criterion, None, []
+    score = 0.0
+    if question.texts is not None and question.contrast is not None:
+        words = _words(question.texts @ vector, question.contrast @ vector, temperature)
+        score = words
+        notes.append(f"the model says {words:.2f}")
+    if criterion.measure is not None:
+        rule, value = criterion.measure, measured[criterion.measure.name]
+        share = min(max((value - rule.none) / (rule.full - rule.none), 0.0), 1.0)
+        notes.append(f"{rule.name.replace('_', ' ')} is {value:.3g}, which scores {share:.2f}")
+        if words is None:
+            score = share
+        elif rule.combine == "mean":
+            score = rule.weight * share + (1.0 - rule.weight) * words
+        else:
+            score = max(share, words) if rule.combine == "max" else min(share, words)
+    met = score >= criterion.threshold
+    return Finding(
+        criterion=criterion.name,
+        score=score,
+        threshold=criterion.threshold,
+        passed=met == criterion.approve,
+        explanation="; ".join(notes),
+    )
+
+
+def _words(for_it: Vector, against: Vector, temperature: float) -> float:
+    """Softmax between two sets of texts, each set with the same say whatever its size."""
+    top = max(float(for_it.max()), float(against.max()))
+    yes = float(np.exp((for_it - top) / temperature).mean())
+    no = float(np.exp((against - top) / temperature).mean())
+    return yes / (yes + no)
+
+
+def _verdict(
+    name: str, policy: Policy, findings: tuple[Finding, ...], provenance: Provenance
+) -> Verdict:
+    margins = {
+        finding.criterion: (finding.score - finding.threshold) * (1 if criterion.approve else -1)
+        for finding, criterion in zip(findings, policy.criteria, strict=True)
+    }
+    approved = all(finding.passed for finding in findings)
+    deciding = [finding for finding in findings if approved or not finding.passed]
+    decider = min(deciding, key=lambda finding: margins[finding.criterion])
+    return Verdict(
+        input=name,
+        approved=approved,
+        criterion=decider.criterion,
+        margin=margins[decider.criterion],
+        findings=findings,
+        policy=policy.name,
+        provenance=provenance,
+    )

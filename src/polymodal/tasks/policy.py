@@ -1,0 +1,180 @@
+"""Moderation policies: TOML files of criteria, checked before anything runs.
+
+Notable: a policy is read whole and every mistake names the file and the key; an unknown key is a
+mistake, since a misspelt threshold that is ignored would approve what it should not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from polymodal.errors import PolicyError
+from polymodal.tasks.measure import MEASURES
+
+__all__ = ["Criterion", "Measure", "Policy", "open_policy", "policy_names"]
+
+Text = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measure(Strict):
+    """A measured number, made a score from 0 (at `none`) to 1 (at `full`), linear between.
+
+    Attributes:
+        name: one of `polymodal.tasks.measure.MEASURES`.
+        none, full: the values that score 0 and 1; either may be the larger.
+        weight: share of the measured score in the criterion's; the rest is the model's word.
+        combine: "mean" weights the two; "max" takes the higher, "min" the lower.
+    """
+
+    name: str
+    none: float
+    full: float
+    weight: Share = 1.0
+    combine: Literal["mean", "max", "min"] = "mean"
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in MEASURES:
+            raise ValueError(f"no measure is called {name!r}{_nearest(name, list(MEASURES))}")
+        return name
+
+    @model_validator(mode="after")
+    def _apart(self) -> Measure:
+        if self.none == self.full:
+            raise ValueError("none and full must differ")
+        return self
+
+
+class Criterion(Strict):
+    """One question about a picture, answered with a score from 0 to 1.
+
+    Attributes:
+        approve: true when the picture needs to meet it, false when it must not.
+        texts: what a picture that meets it looks like; the name by default.
+        contrast: what one that does not looks like; by default the texts of the policy's
+            criteria that speak the other way.
+        threshold: the score from which it is met.
+        measure: a measured number that is combined with the model's word.
+    """
+
+    name: Text
+    approve: bool
+    texts: tuple[Text, ...] = ()
+    contrast: tuple[Text, ...] = ()
+    threshold: Share = 0.5
+    measure: Measure | None = None
+
+
+class Policy(Strict):
+    """Criteria that a picture must meet, or must not, to be approved."""
+
+    name: Text
+    description: str = ""
+    criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Policy:
+        names = [criterion.name for criterion in self.criteria]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the criterion {twice[0]!r} is there twice")
+        for criterion in self.criteria:
+            alone = criterion.measure is not None and criterion.measure.weight == 1.0
+            if not alone and not self.contrast_of(criterion):
+                raise ValueError(
+                    f"the criterion {criterion.name!r} needs contrast: texts of what does not"
+                    " meet it, or another criterion that speaks the other way"
+                )
+        return self
+
+    def texts_of(self, criterion: Criterion) -> tuple[str, ...]:
+        """What a picture that meets the criterion looks like."""
+        return criterion.texts or (criterion.name,)
+
+    def contrast_of(self, criterion: Criterion) -> tuple[str, ...]:
+        """What a picture that does not meet it looks like."""
+        if criterion.contrast:
+            return criterion.contrast
+        others = [other for other in self.criteria if other.approve != criterion.approve]
+        return tuple(text for other in others for text in self.texts_of(other))
+
+
+def policy_names() -> list[str]:
+    """The policies that ship."""
+    folder = files("polymodal.tasks") / "policies"
+    return sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
+
+
+def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
+    """A policy that ships, by name, or a TOML file, by path.
+
+    Raises:
+        PolicyError: when it does not exist or is not valid; names the file and the key.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    name = os.fspath(policy)
+    if name in policy_names():
+        text = (files("polymodal.tasks") / "policies" / f"{name}.toml").read_text("utf-8")
+        return parse_policy(text, name)
+    try:
+        return parse_policy(Path(name).read_text(encoding="utf-8"), name)
+    except FileNotFoundError:
+        known = policy_names()
+        raise PolicyError(
+            f"no policy is called {name!r} and there is no such file{_nearest(name, known)}."
+            f" Policies that ship: {', '.join(known)}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"the policy file {name} cannot be read: {error}") from error
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """The policy in `text`; `source` names it in messages, and it where it has no name."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"the policy file {source} is not TOML: {error}") from error
+    data.setdefault("name", Path(source).stem)
+    try:
+        return Policy.model_validate(data)
+    except ValidationError as error:
+        reasons = [_reason(detail) for detail in error.errors()]
+        raise PolicyError(f"the policy file {source}: {'; '.join(reasons)}.") from error
+
+
+def _reason(detail: Any) -> str:
+    """One mistake for a person: the key's path, what is wrong, and the nearest key there is."""
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]
+    ).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        key = str(detail["loc"][-1])
+        parents: dict[int, type[BaseModel]] = {1: Policy, 3: Criterion, 4: Measure}
+        fields = list(parents[len(detail["loc"])].model_fields)
+        return f"{where}: there is no such key{_nearest(key, fields)} (keys: {', '.join(fields)})"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else str(message)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

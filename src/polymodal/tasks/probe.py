@@ -1,0 +1,282 @@
+"""Probe: a few pictures a class in, a small linear classifier out.
+
+Notable: training is closed-form (`tasks/linear.py`), so it takes seconds, needs no further package
+and gives the same probe every time. A probe is one safetensors file: the weights, and in its
+header the labels, the model's space and the report. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from polymodal.errors import MediaError, UsageError
+from polymodal.media.files import find_files
+from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
+from polymodal.models.protocols import Embedder, FeatureExtractor, Pixels
+from polymodal.results import (
+    Classification,
+    ItemError,
+    ProbeReport,
+    Provenance,
+    Space,
+    Vector,
+)
+from polymodal.runtime.batches import pipelined
+from polymodal.runtime.pictures import embed_pictures
+from polymodal.tasks.calibration import Doubles, provenance_of
+from polymodal.tasks.classify import Decision, decide
+from polymodal.tasks.linear import fit_linear, predict
+
+__all__ = ["Probe", "classify_with_probe", "train_probe"]
+
+FORMAT = "polymodal probe 1"
+MINIMUM = 2
+"""Pictures a class must have: one to hold out and one to learn from."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A trained linear classifier on one model's features.
+
+    Attributes:
+        weights: float32, shape (features, labels).
+        bias: float32, shape (labels,).
+        report: cross-validated accuracy, pictures a label, failed inputs.
+    """
+
+    labels: tuple[str, ...]
+    space: Space
+    weights: Vector
+    bias: Vector
+    temperature: float
+    report: ProbeReport
+
+    def check(self, embedder: Embedder) -> None:
+        """Raise `SpaceMismatch` unless the probe was trained on this model."""
+        self.space.require_same(
+            embedder.space,
+            f"use a probe with {embedder.space.model}",
+            f"Train it again on this model, or classify with -m {self.space.model}.",
+        )
+
+    def probabilities(self, features: Vector) -> Doubles:
+        """Calibrated probabilities, shape (n, labels)."""
+        return predict(features, self.weights, self.bias, self.temperature)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one safetensors file, whole or not at all; returns its path.
+
+        Raises:
+            UsageError: when it cannot be written.
+        """
+        from safetensors.numpy import save
+
+        report = {**asdict(self.report), "provenance": asdict(self.report.provenance)}
+        metadata = {
+            "format": FORMAT,
+            "labels": json.dumps(self.labels),
+            "space": json.dumps(self.space.to_dict()),
+            "temperature": repr(self.temperature),
+            "report": json.dumps(report),
+        }
+        file = Path(path)
+        part = file.with_name(f".{file.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(save({"weights": self.weights, "bias": self.bias}, metadata))
+            part.replace(file)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise UsageError(f"the probe cannot be written to {file}: {error.strerror}.") from error
+        return file
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Probe:
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: when the file is missing or is not a probe.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        file = Path(path)
+        if not file.is_file():
+            raise UsageError(f"no probe file at {file}. Make one: polymodal probe DIR -o {file}")
+        try:
+            with safe_open(str(file), framework="numpy") as opened:
+                metadata = opened.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise UsageError(f"{file} is a safetensors file, but not a probe.")
+                weights, bias = opened.get_tensor("weights"), opened.get_tensor("bias")
+                return cls(
+                    labels=tuple(json.loads(metadata["labels"])),
+                    space=Space.from_dict(json.loads(metadata["space"])),
+                    weights=weights,
+                    bias=bias,
+                    temperature=float(metadata["temperature"]),
+                    report=_report(json.loads(metadata["report"])),
+                )
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{file} is not a readable probe: {error}") from error
+
+
+def train_probe(
+    embedder: Embedder,
+    source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]],
+    *,
+    limits: Limits,
+) -> Probe:
+    """Train on a folder with a subfolder a class, or on label -> pictures.
+
+    Every picture counts with its mirror image. Pictures that cannot be opened are left out and
+    listed in the report.
+
+    Raises:
+        UsageError: fewer than two classes, or a class with fewer than two good pictures.
+    """
+    classes, missing = _classes(source)
+    pictures = [(number, item) for number, items in enumerate(classes.values()) for item in items]
+    features, owners, errors = _features(embedder, pictures, limits)
+    labels = tuple(classes)
+    counts = np.bincount(owners, minlength=len(labels)) if owners else np.zeros(len(labels), int)
+    errors = (*missing, *errors)
+    _require_enough(labels, counts, errors)
+    class_index = np.array(owners, np.int64)
+    head = fit_linear(features, class_index, len(labels))
+    correct = int((head.held_out_GC.argmax(1) == class_index).sum())
+    report = ProbeReport(
+        labels=labels,
+        images={label: int(count) for label, count in zip(labels, counts, strict=True)},
+        accuracy=correct / len(owners),
+        interval=_wilson(correct, len(owners)),
+        errors=errors,
+        provenance=provenance_of(embedder),
+    )
+    return Probe(labels, embedder.space, head.weights_FC, head.bias_C, head.temperature, report)
+
+
+def classify_with_probe(
+    embedder: Embedder,
+    images: Iterable[ImageInput],
+    probe: Probe,
+    decision: Decision,
+    *,
+    limits: Limits,
+) -> Iterator[tuple[ImageInput, Classification | MediaError]]:
+    """Yield `(picture, classification)` for each picture, in order, lazily."""
+    provenance = provenance_of(embedder)
+    extract = _extractor(embedder)
+    for source, outcome in embed_pictures(embedder, images, limits, infer=extract):
+        if isinstance(outcome, MediaError):
+            yield source, outcome
+            continue
+        assert not isinstance(outcome, Exception)
+        scores = probe.probabilities(outcome[None])[0]
+        yield source, decide(source, probe.labels, scores, decision, provenance)
+
+
+def _extractor(embedder: Embedder) -> Any:
+    if isinstance(embedder, FeatureExtractor):
+        return embedder.extract_features
+    return embedder.embed_images
+
+
+def _classes(
+    source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]],
+) -> tuple[dict[str, list[ImageInput]], tuple[ItemError, ...]]:
+    """Label -> pictures, labels sorted; and what could not be listed."""
+    if isinstance(source, Mapping):
+        return {label: list(source[label]) for label in sorted(source)}, ()
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder. A probe learns from a folder a class in it.")
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+    classes: dict[str, list[ImageInput]] = {}
+    errors: list[ItemError] = []
+    for name in names:
+        found = list(find_files([folder / name]))
+        errors += [item for item in found if isinstance(item, ItemError)]
+        classes[name] = [item for item in found if not isinstance(item, ItemError)]
+    if len(classes) < 2:
+        here = f"it has {len(classes)}" + (f" ({names[0]})" if names else "")
+        raise UsageError(
+            f"{folder} needs a subfolder of pictures for each of two or more classes; {here}."
+        )
+    return classes, tuple(errors)
+
+
+def _features(
+    embedder: Embedder, pictures: Sequence[tuple[int, ImageInput]], limits: Limits
+) -> tuple[Vector, list[int], tuple[ItemError, ...]]:
+    """Features of each picture and its mirror image, shape (pictures, 2, features)."""
+
+    def prepare(item: tuple[int, ImageInput]) -> tuple[Pixels, Pixels]:
+        picture = open_picture(item[1], target_px=embedder.image_size_px, limits=limits)
+        image: Image.Image = picture.image
+        return embedder.preprocess(image), embedder.preprocess(ImageOps.mirror(image))
+
+    def infer(batch: Sequence[tuple[Pixels, Pixels]]) -> list[Vector]:
+        rows = _extractor(embedder)([pixels for pair in batch for pixels in pair])
+        return list(rows.reshape(len(batch), 2, -1))
+
+    rows: list[Vector] = []
+    owners: list[int] = []
+    errors: list[ItemError] = []
+    for (number, source), outcome in pipelined(pictures, prepare, infer, batch_size=16):
+        if isinstance(outcome, Exception):
+            errors.append(ItemError.of(picture_name(source), outcome))
+        else:
+            rows.append(outcome)
+            owners.append(number)
+    return np.stack(rows) if rows else np.zeros((0, 2, 1), np.float32), owners, tuple(errors)
+
+
+def _require_enough(
+    labels: Sequence[str], counts: Iterable[int], errors: Sequence[ItemError]
+) -> None:
+    if len(labels) < 2:
+        raise UsageError(f"a probe needs two or more classes, not {len(labels)}.")
+    few = [f"{label} ({n})" for label, n in zip(labels, counts, strict=True) if n < MINIMUM]
+    if few:
+        failed = f"; {len(errors)} could not be opened, first: {errors[0].reason}" if errors else ""
+        raise UsageError(
+            f"every class needs {MINIMUM} or more pictures that can be opened; too few in"
+            f" {', '.join(few)}{failed}"
+        )
+
+
+def _wilson(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson, 1927)."""
+    z = 1.959964
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    spread = share * (1 - share) / total + z * z / (4 * total * total)
+    half = z * math.sqrt(spread) / (1 + z * z / total)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _report(data: Mapping[str, Any]) -> ProbeReport:
+    return ProbeReport(
+        labels=tuple(data["labels"]),
+        images=data["images"],
+        accuracy=data["accuracy"],
+        interval=(data["interval"][0], data["interval"][1]),
+        errors=tuple(ItemError(**error) for error in data["errors"]),
+        provenance=Provenance(
+            data["provenance"]["model"],
+            data["provenance"]["revision"],
+            tuple(data["provenance"]["prompts"]),
+        ),
+    )

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scipy.special import expit
+
+from polymodal.errors import MediaNotFound, UsageError
+from polymodal.media.pictures import DEFAULT_LIMITS
+from polymodal.models.mock import MockEmbedder
+from polymodal.results import Match
+from polymodal.runtime.texts import TextVectors
+from polymodal.tasks.match import match, read_pairs
+from tests.tasks.pictures import plain
+
+
+def run(pairs: list[tuple[object, str]], threshold: float | None = None) -> list[object]:
+    texts = TextVectors(MockEmbedder())
+    stream = match(texts, pairs, limits=DEFAULT_LIMITS, threshold=threshold)  # type: ignore[arg-type]
+    return [outcome for _, outcome in stream]
+
+
+def test_probability_is_the_logistic_function_of_the_cosine() -> None:
+    (found,) = run([(plain("red"), "a red thing")])
+    assert isinstance(found, Match)
+    calibration = MockEmbedder().calibration
+    logit = calibration.match_scale * found.cosine + calibration.match_bias
+    assert found.probability == pytest.approx(expit(logit))
+    assert found.matches is None
+
+
+def test_a_threshold_answers_yes_or_no() -> None:
+    right, wrong = run([(plain("red"), "red"), (plain("red"), "blue")], 0.5)
+    assert isinstance(right, Match)
+    assert isinstance(wrong, Match)
+    assert (right.matches, wrong.matches) == (True, False)
+
+
+def test_one_missing_picture_fails_alone() -> None:
+    found = run([(plain("red"), "red"), ("nowhere.jpg", "blue"), (plain("blue"), "blue")])
+    assert [type(outcome) for outcome in found] == [Match, MediaNotFound, Match]
+
+
+def test_a_text_of_many_pairs_is_embedded_once() -> None:
+    texts = TextVectors(MockEmbedder())
+    pairs = [(plain("red", seed), "a red square") for seed in range(5)]
+    list(match(texts, pairs, limits=DEFAULT_LIMITS))
+    assert texts.embedder.texts_seen == 1  # type: ignore[attr-defined]
+
+
+def test_an_empty_text_is_named_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match="pair 1 is empty"):
+        run([(plain("red"), "red"), (plain("red"), " ")])
+
+
+@pytest.mark.parametrize("threshold", [-1, 1.5])
+def test_a_threshold_outside_zero_to_one_is_refused(threshold: float) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        run([(plain("red"), "red")], threshold)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", "image,text\na.jpg,red\nb.jpg,blue\n"),
+        ("p.csv", "id,caption,path\n1,red,a.jpg\n2,blue,b.jpg\n"),
+        ("p.jsonl", '{"image": "a.jpg", "text": "red"}\n{"image": "b.jpg", "text": "blue"}\n'),
+    ],
+)
+def test_pairs_are_read_by_column_name(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    pairs = read_pairs(tmp_path / name)
+    assert pairs == [(str(tmp_path / "a.jpg"), "red"), (str(tmp_path / "b.jpg"), "blue")]
+
+
+def test_a_table_without_texts_names_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,price\na.jpg,3\n")
+    with pytest.raises(UsageError, match="has no text column: it has image, price"):
+        read_pairs(tmp_path / "p.csv")
+
+
+def test_a_row_without_a_value_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,text\na.jpg,red\nb.jpg,\n")
+    with pytest.raises(UsageError, match="row 2: no value for 'text'"):
+        read_pairs(tmp_path / "p.csv")
+
+
+def test_a_table_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,text\n")
+    with pytest.raises(UsageError, match="no rows"):
+        read_pairs(tmp_path / "p.csv")

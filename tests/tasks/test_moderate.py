@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from polymodal.errors import DamagedMedia
+from polymodal.media.pictures import DEFAULT_LIMITS
+from polymodal.models.mock import MockEmbedder
+from polymodal.results import Verdict
+from polymodal.runtime.texts import TextVectors
+from polymodal.tasks.moderate import moderate
+from polymodal.tasks.policy import parse_policy
+from tests.tasks.pictures import plain
+
+POLICY = parse_policy(
+    """
+[[criteria]]
+name = "red"
+approve = true
+contrast = ["blue"]
+threshold = 0.6
+
+[[criteria]]
+name = "dark"
+approve = false
+measure = { name = "brightness", none = 0.4, full = 0.1 }
+threshold = 0.5
+""",
+    "reds.toml",
+)
+
+
+def run(picture: object, policy: object = POLICY) -> Verdict:
+    texts = TextVectors(MockEmbedder())
+    ((_, outcome),) = moderate(texts, [picture], policy, limits=DEFAULT_LIMITS)  # type: ignore[list-item, arg-type]
+    assert isinstance(outcome, Verdict)
+    return outcome
+
+
+def test_a_picture_that_meets_everything_is_approved() -> None:
+    verdict = run(plain("red"))
+    assert verdict.approved
+    assert verdict.margin > 0
+    assert verdict.policy == "reds"
+    assert verdict.scores["red"] > 0.9
+
+
+def test_the_criterion_that_is_furthest_on_the_wrong_side_decides() -> None:
+    verdict = run(plain("blue"))
+    assert not verdict.approved
+    assert verdict.criterion == "red"
+    assert verdict.margin == pytest.approx(verdict.scores["red"] - 0.6)
+    assert verdict.margin < 0
+
+
+def test_of_an_approved_picture_the_nearest_criterion_is_named() -> None:
+    verdict = run(plain("red"))
+    margins = {"red": verdict.scores["red"] - 0.6, "dark": 0.5 - verdict.scores["dark"]}
+    assert verdict.criterion == min(margins, key=margins.__getitem__)
+    assert verdict.margin == pytest.approx(min(margins.values()))
+
+
+def test_a_measured_criterion_is_linear_between_its_two_values() -> None:
+    for level in (0.05, 0.1, 0.25, 0.4, 0.8):
+        shade = np.full((30, 30, 3), round(level * 255), np.uint8)
+        expected = min(max((0.4 - level) / 0.3, 0.0), 1.0)
+        assert run(shade).scores["dark"] == pytest.approx(expected, abs=0.01)
+
+
+def test_the_explanation_says_what_was_measured() -> None:
+    finding = run(np.full((30, 30, 3), 20, np.uint8)).findings[1]
+    assert finding.criterion == "dark"
+    assert not finding.passed
+    assert finding.explanation == "brightness is 0.0784, which scores 1.00"
+
+
+@pytest.mark.parametrize("combine", ["mean", "max", "min"])
+def test_word_and_measure_are_combined_as_the_policy_says(combine: str) -> None:
+    policy = parse_policy(
+        f"""
+[[criteria]]
+name = "blue"
+approve = false
+contrast = ["red"]
+measure = {{ name = "brightness", none = 1, full = 0, weight = 0.25, combine = "{combine}" }}
+""",
+        "p.toml",
+    )
+    black = np.zeros((30, 30, 3), np.uint8)
+    # Black is as far from red as from blue: the model's word is one half.
+    word = run(black, policy).scores["blue"]
+    expected_black = {"mean": 0.25 + 0.75 * 0.5, "max": 1.0, "min": 0.5}[combine]
+    assert word == pytest.approx(expected_black, abs=0.01)
+    red = np.full((30, 30, 3), (215, 30, 40), np.uint8)
+    share = 1 - float(red.reshape(-1, 3).mean(0) @ [0.299, 0.587, 0.114]) / 255
+    expected_red = {"mean": 0.25 * share, "max": share, "min": 0.0}[combine]
+    assert run(red, policy).scores["blue"] == pytest.approx(expected_red, abs=0.02)
+
+
+def test_the_number_of_texts_does_not_tip_the_scale() -> None:
+    def score(contrast: list[str]) -> float:
+        policy = parse_policy(
+            f'[[criteria]]\nname = "red"\napprove = true\ncontrast = {contrast}\n', "p.toml"
+        )
+        return run(plain("grey"), policy).scores["red"]
+
+    assert score(["blue"]) == pytest.approx(score(["blue", "blue", "blue"]), abs=1e-6)
+
+
+def test_one_broken_picture_fails_alone() -> None:
+    texts = TextVectors(MockEmbedder())
+    found = [
+        o
+        for _, o in moderate(
+            texts, [plain("red"), b"", plain("blue")], POLICY, limits=DEFAULT_LIMITS
+        )
+    ]
+    assert [type(outcome) for outcome in found] == [Verdict, DamagedMedia, Verdict]
