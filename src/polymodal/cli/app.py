@@ -1,0 +1,128 @@
+"""The command tree: one Typer app, its commands in the order and groups that `--help` shows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from polymodal import __version__
+from polymodal.cli import collections, demo, search, sort
+from polymodal.errors import PolymodalError
+
+__all__ = ["app"]
+
+INTERRUPTED = 130
+"""What a shell reports for a process that ended on Ctrl-C."""
+
+
+class Commands(TyperGroup):
+    """A group that turns errors into messages and exit codes, and lists commands by subject."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; no traceback for anything a person can act on."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # here, where a reader that is gone is no traceback
+        except KeyboardInterrupt:
+            _complain("stopped; what was finished before is kept.")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader (`| head`) has had enough: not a failure, and nothing may be printed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(0) from None
+        except PolymodalError as error:
+            if os.environ.get("POLYMODAL_DEBUG"):
+                raise
+            _complain(str(error))
+            raise typer.Exit(error.exit_code) from None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands under the heading of their group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                row = (name, command.get_short_help_str(formatter.width - 18))
+                groups.setdefault(command.rich_help_panel or "Commands", []).append(row)
+        widest = max(len(name) for rows in groups.values() for name, _ in rows)
+        for heading, rows in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), help_) for name, help_ in rows])
+
+
+class Command(TyperCommand):
+    """A command whose usage line shows what is required bare and what is not in brackets."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`PATH...` instead of `{PATH...}`."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _complain(message: str) -> None:
+    """One message on stderr, red on a terminal that wants colour."""
+    from polymodal.cli.output import printable
+
+    text = f"polymodal: {printable(message, keep_newlines=True)}"
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print(f"\x1b[31m{text}\x1b[0m" if coloured else text, file=sys.stderr)
+
+
+app = typer.Typer(
+    cls=Commands,
+    # Plain help: rich's panels take longer to import than everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all well, 1 some items failed, 2 wrong usage, 3 a model or package is"
+    " missing.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"polymodal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Find and sort pictures, offline: search, similar, duplicates, classify, moderate."""
+
+
+def _register(group: str, *functions: Callable[..., None]) -> None:
+    for function in functions:
+        name = function.__name__.rstrip("_")
+        app.command(name, cls=Command, rich_help_panel=group)(function)
+
+
+_register(
+    "Find",
+    collections.add,
+    search.search,
+    search.similar,
+    collections.duplicates,
+)
+_register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
+_register(
+    "Collections",
+    collections.info,
+    collections.export,
+    collections.import_,
+    collections.delete,
+    collections.reembed,
+)
+_register("Start", demo.demo)

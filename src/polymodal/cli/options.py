@@ -1,0 +1,59 @@
+"""Options that every command shares, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "DEFAULT_COLLECTION",
+    "CollectionName",
+    "Count",
+    "Device",
+    "Html",
+    "Json",
+    "Model",
+    "Paths",
+    "Quiet",
+    "Where",
+]
+
+DEFAULT_COLLECTION = "default"
+
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders or globs.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object a line on stdout; everything else on stderr."),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="A model's name, or its folder."),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="auto|cpu", help="Where the model runs."),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no notes; failures are named.")
+]
+CollectionName = Annotated[
+    str,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME|PATH",
+        envvar="POLYMODAL_COLLECTION",
+        show_envvar=True,
+        help="A collection's name, or its folder.",
+    ),
+]
+Html = Annotated[
+    str | None,
+    typer.Option("--html", metavar="FILE", help="Also write a page of thumbnails."),
+]
+Count = Annotated[int, typer.Option("-k", "--count", metavar="N", min=1, help="How many results.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help="A filter: price < 2000 and category = 'saree'."),
+]

@@ -1,0 +1,83 @@
+"""The demo: it runs, its page holds every step, and the commands it shows are real."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("skimage", reason="the demo extra is not installed")
+pytest.importorskip("sklearn", reason="the demo extra is not installed")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The demo's pictures, which take seconds to draw."""
+    from polymodal.cli.demo_data import prepare
+
+    return prepare(tmp_path_factory.mktemp("drawn") / "demo-out").root
+
+
+@pytest.fixture
+def demo(polymodal, tmp_path, drawn):
+    """The first run, on the mock model."""
+    shutil.copytree(drawn, tmp_path / "demo-out")
+    ran = polymodal("demo")
+    assert ran.code == 0, ran
+    return ran
+
+
+def test_the_page_has_a_section_a_step_and_pictures(demo, tmp_path):
+    page = (tmp_path / "demo-out" / "index.html").read_text()
+    assert page.count("<section") == 7
+    assert page.count("data:image/jpeg") > 40
+    assert str(tmp_path / "demo-out" / "index.html") in demo.stdout
+
+
+def test_at_least_twelve_photographs_are_real(demo, tmp_path):
+    photos = list((tmp_path / "demo-out" / "pictures" / "photos").iterdir())
+    assert len(photos) >= 12
+    for path in photos:
+        with Image.open(path) as image:
+            assert min(image.size) >= 200
+
+
+def test_the_commands_shown_do_what_the_demo_did(demo, polymodal):
+    commands = re.findall(r"^\$ polymodal (.*)$", demo.stdout, re.MULTILINE)
+    assert [line.split()[0] for line in commands] == [
+        *("add", "search", "search", "search", "search", "classify", "moderate"),
+        *("add", "duplicates"),
+    ]
+    for line in commands:
+        ran = polymodal(*shlex.split(line))
+        assert ran.code == 0, line
+        if not line.startswith("add"):
+            assert ran.stdout in demo.stdout, line
+
+
+def test_a_price_in_words_is_shown_as_a_filter(demo, tmp_path):
+    assert "note: price < 2000" in demo.stdout
+    assert "price &lt; 2000" in (tmp_path / "demo-out" / "index.html").read_text()
+
+
+def test_a_second_run_reuses_what_is_there(demo, polymodal):
+    again = polymodal("demo", "--json")
+    assert again.code == 0
+    (line,) = again.lines
+    assert set(line) == {"page", "collection", "items", "seconds"}
+    assert line["items"] >= 36
+    assert "already there" in polymodal("demo").stdout
+
+
+def test_a_run_with_another_model_moves_the_collections(demo, polymodal):
+    ran = polymodal("demo", "-m", "mock:2", mock=False)
+    assert ran.code == 0, ran
+    assert "polymodal add" in ran.stdout
+
+
+def test_without_its_photographs_the_demo_says_what_to_install(polymodal, monkeypatch):
+    monkeypatch.setattr("polymodal.cli.demo_data.find_spec", lambda name: None)
+    ran = polymodal("demo")
+    assert ran.code == 3
+    assert "pip install" in ran.stderr

@@ -1,0 +1,57 @@
+"""The Python of the documents runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COLOURS = {"red dress": (200, 30, 40), "blue mug": (30, 60, 200), "green bag": (40, 150, 60)}
+
+
+def example(page, number=0):
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+    return blocks[number]
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """The files that the examples speak of, in the current folder; named collections are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
+    for folder in ("photos", "img"):
+        (tmp_path / folder).mkdir()
+        for number, colour in enumerate(COLOURS.values(), 1):
+            Image.new("RGB", (80, 80), colour).save(tmp_path / folder / f"{number}.jpg")
+    for number, name in enumerate("ab", 1):
+        Image.new("RGB", (80, 80), (number * 90, 20, 20)).save(tmp_path / f"{name}.jpg")
+    rows = [f"{n}.jpg,{title},{n * 900}" for n, title in enumerate(COLOURS, 1)]
+    (tmp_path / "products.csv").write_text("\n".join(["file,title,price", *rows]) + "\n")
+    return tmp_path
+
+
+def test_the_readme_s_example_is_short_and_runs(shop, capsys):
+    code = example("README.md")
+    assert len(code.strip().splitlines()) <= 12
+    exec(compile(code, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert "red dress" in lines[0]
+    assert not any("2700" in line for line in lines), "under 2000 rupees"
+
+
+def test_the_quick_start_s_example_runs(shop, capsys):
+    exec(compile(example("docs/quickstart.md"), "quickstart.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "(3, " in out
+    assert "price < 2000" in out
+
+
+def test_a_model_of_one_s_own_is_as_short_as_the_document_says(shop):
+    names = {}
+    exec(compile(example("docs/models.md"), "models.md", "exec"), names)
+    Image.new("RGB", (8, 8), "white").save("white.png")
+    Image.new("RGB", (8, 8), "black").save("black.png")
+    with names["suite"].collection("./light") as collection:
+        collection.add(["white.png", "black.png"])
+        assert collection.search("something bright", k=1).hits[0].path.endswith("white.png")

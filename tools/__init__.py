@@ -1,0 +1,1 @@
+"""Small programs that keep generated files true; run through `make`."""
