@@ -1,0 +1,395 @@
+"""A collection: pictures with metadata that are kept, found, compared and looked after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from polymodal.errors import StorageError, UsageError
+from polymodal.media.pictures import DEFAULT_LIMITS, ImageInput, Limits
+from polymodal.models.protocols import Embedder
+from polymodal.results import AddReport, DuplicateGroup, SearchResult, Space
+from polymodal.search.access import Access, Writing
+from polymodal.search.edge_files import folder_bytes
+from polymodal.search.filters import Filter, to_filter
+from polymodal.search.finding import Wanted, find, find_similar
+from polymodal.search.store import Item, OnProgress
+from polymodal.search.words import merge_kinds, text_fields, text_of
+
+__all__ = ["Collection", "CollectionInfo", "open_collection"]
+
+Where = str | Mapping[str, Any] | Filter | None
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection holds.
+
+    Attributes:
+        items: pictures; copies at several paths count once.
+        fields: metadata fields and their kinds: number, text or bool.
+        text_fields: those that keyword search sees.
+        indexed: items that the search graph covers; the others are scanned.
+        bytes: on disk.
+    """
+
+    name: str
+    path: str
+    items: int
+    space: Space
+    fields: Mapping[str, str]
+    text_fields: tuple[str, ...]
+    indexed: int
+    bytes: int
+    generation: int
+    created: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "space": self.space.to_dict()}
+
+
+class Collection:
+    """A persistent, searchable set of pictures and their metadata; see `open_collection`.
+
+    Safe to use from several threads and processes at once: one writes, any number read.
+    """
+
+    def __init__(self, access: Access) -> None:
+        """Use `open_collection`."""
+        self._access = access
+
+    @property
+    def name(self) -> str:
+        """The collection as it was asked for: a name or a path."""
+        return self._access.name
+
+    @property
+    def path(self) -> Path:
+        """The folder it lies in."""
+        return self._access.folder.path
+
+    @property
+    def space(self) -> Space:
+        """The space of its vectors.
+
+        Raises:
+            CollectionNotFound: nothing was ever added.
+        """
+        return self._access.folder.manifest().space
+
+    def add(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        metadata: str | os.PathLike[str] | None = None,
+        prune: bool = False,
+        progress: OnProgress | None = None,
+    ) -> AddReport:
+        """Add pictures; what is there already and unchanged is only hashed.
+
+        A picture is known by its content. The same content at two paths is one item; new content
+        at a known path replaces the old. Items without metadata this time keep what they have.
+
+        Args:
+            paths: files, folders, globs, or tables (CSV, JSONL) whose rows name a picture,
+                relative to the table's folder; the other columns become metadata.
+            metadata: a table joined to the pictures by path or file name.
+            prune: remove items whose files are gone from `paths`, or that a table no longer lists.
+            progress: called with how far it is, on this thread.
+
+        Returns:
+            Counts, the files that failed with the reason, and notes on what did not fit together.
+
+        Raises:
+            CollectionLocked: another process is writing.
+            SpaceMismatch: the collection's vectors are another model's.
+            StorageError: the disk is full or read-only; what was written before is kept.
+            UsageError: a table cannot be read.
+        """
+        from polymodal.search.ingest import Ingest
+        from polymodal.search.listing import list_inputs
+
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        listing = list_inputs(given, metadata)
+        # Asked for before the lock is taken: finding a model can take a while, and can fail.
+        embedder = self._access.embedder()
+        with self._access.writing(create_in=embedder.space) as writing:
+            about = [each.metadata for each in listing.files.values() if each.metadata]
+            names = self._learn_fields(writing, about)
+            run = Ingest(writing.store, embedder, listing, names, self._access.limits)
+            try:
+                report = run.run(prune=prune, progress=progress)
+            finally:
+                with contextlib.suppress(StorageError):  # what stopped the run is told, not this
+                    writing.count_changes(run.changes)
+        note = self._access.grow_graph(progress)
+        return replace(report, notes=(*report.notes, note)) if note else report
+
+    def _learn_fields(
+        self, writing: Writing, metadata: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, ...]:
+        """Note new fields before items with them are written; gives the text fields."""
+        before = writing.manifest
+        names = tuple(sorted({*before.text_fields, *text_fields(metadata)}))
+        kinds = merge_kinds(before.fields, metadata)
+        late = [name for name in names if name in before.fields and name not in before.text_fields]
+        writing.update(before.with_(fields=kinds, text_fields=names))
+        if late:  # items with such a field were written when it was none of text
+            from polymodal.search.writer import Writer
+
+            with Writer(writing.store) as writer:
+                for item in writing.store.scroll():
+                    text = text_of(item.metadata, names)
+                    if text != text_of(item.metadata, before.text_fields):
+                        writer.put(replace(item, text=text), is_new=False)
+        return names
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageInput | None = None,
+        k: int = 10,
+        offset: int = 0,
+        where: Where = None,
+        weights: tuple[float, float] = (1.0, 1.0),
+        like: Sequence[ImageInput] = (),
+        unlike: Sequence[ImageInput] = (),
+        hybrid: bool | None = None,
+        understand: bool = True,
+        relevant: bool = False,
+    ) -> SearchResult:
+        """Find pictures, best first.
+
+        Args:
+            text: what to find, in words.
+            image: a picture to find the like of; with `text` the two are mixed by `weights`.
+            k: how many hits at most.
+            offset: how many of the best to leave out.
+            where: a filter on metadata, an expression or a dict (`price < 2000`).
+            weights: of text and picture, when both are given.
+            like: pictures or ids of items to move towards; they are not among the hits.
+            unlike: the same, to move away from.
+            hybrid: match the words of `text` in text fields too (BM25, ranks fused by RRF, which
+                is then the score); on by default where the collection has text fields.
+            understand: read prices and sizes in `text` as filters; the result's notes say so.
+            relevant: only hits that the model's calibration calls relevant.
+
+        Raises:
+            UsageError: nothing to search for, or the filter cannot be parsed.
+            MediaError: a picture cannot be opened.
+            SpaceMismatch: the collection's vectors are another model's.
+        """
+        wanted = Wanted(
+            text=text,
+            image=image,
+            weights=weights,
+            like=like,
+            unlike=unlike,
+            where=to_filter(where),
+            k=k,
+            offset=offset,
+            hybrid=hybrid,
+            understand=understand,
+            relevant=relevant,
+        )
+        return find(self._access, wanted)
+
+    def similar(self, image: ImageInput, k: int = 10, *, where: Where = None) -> SearchResult:
+        """Find what looks like a picture, the picture itself and its copies left out.
+
+        Args:
+            image: a picture, or the id of an item. For pictures that the collection has, no model
+                is loaded.
+        """
+        return find_similar(self._access, image, k, to_filter(where))
+
+    def duplicates(self, threshold: float | None = None) -> list[DuplicateGroup]:
+        """Group items that show the same picture; no model is loaded.
+
+        Args:
+            threshold: cosine from which two pictures are the same; chosen on re-encoded, resized
+                and cropped copies by default.
+        """
+        from polymodal.search.duplicates import find_duplicates
+
+        return find_duplicates(self, threshold)
+
+    def items(self, where: Where = None, *, vectors: bool = False) -> Iterator[Item]:
+        """Every item that passes the filter, in the order of ids."""
+        return self._access.reading().scroll(to_filter(where), vectors=vectors)
+
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Item]:
+        """The items that exist among `ids`, in the order of `ids`."""
+        found = {item.id: item for item in self._access.reading().get(ids, vectors=vectors)}
+        return [found[each] for each in ids if each in found]
+
+    def put(self, items: Iterable[Item], space: Space) -> int:
+        """Write items with vectors that were made elsewhere; known ids are replaced.
+
+        Args:
+            space: of the vectors; a collection that does not exist is created in it.
+
+        Returns:
+            How many items were written.
+
+        Raises:
+            SpaceMismatch: the collection is of another space.
+        """
+        written = 0
+        with self._access.writing(create_in=space) as writing:
+            batch: list[Item] = []
+            for item in items:
+                batch.append(item)
+                if len(batch) == 512:
+                    written += self._put_batch(writing, batch)
+                    batch = []
+            written += self._put_batch(writing, batch)
+            writing.count_changes(written)
+        self._access.grow_graph(None)
+        return written
+
+    def _put_batch(self, writing: Writing, batch: Sequence[Item]) -> int:
+        names = self._learn_fields(writing, [item.metadata for item in batch])
+        known = {item.id for item in writing.store.get([item.id for item in batch])}
+        whole = {item.id: replace(item, text=text_of(item.metadata, names)) for item in batch}
+        writing.store.commit(
+            [item for item in whole.values() if item.id not in known],
+            rewrite=[item for item in whole.values() if item.id in known],
+        )
+        return len(whole)
+
+    def delete(self, ids: str | Iterable[str] = (), *, where: Where = None) -> int:
+        """Remove items, by id or by filter; the files stay.
+
+        Returns:
+            How many items were removed.
+
+        Raises:
+            UsageError: neither or both were given.
+        """
+        chosen = [ids] if isinstance(ids, str) else list(ids or ())
+        passing = to_filter(where)
+        if bool(chosen) == (passing is not None):
+            raise UsageError("say what to delete: ids, or a filter.")
+        with self._access.writing() as writing:
+            found = writing.store.scroll(passing) if passing else writing.store.get(chosen)
+            gone = [item.id for item in found]
+            for start in range(0, len(gone), 1000):
+                writing.store.commit(remove=gone[start : start + 1000])
+            writing.count_changes(len(gone))
+        return len(gone)
+
+    def export(self, path: str | os.PathLike[str], *, vectors: bool = True) -> int:
+        """Write all items to JSONL or Parquet, by the file's ending; no model is loaded.
+
+        Returns:
+            How many items were written.
+        """
+        from polymodal.search.transfer import export_items
+
+        return export_items(self, path, vectors=vectors)
+
+    def import_(self, path: str | os.PathLike[str]) -> int:
+        """Add the items of an export, vectors included; no picture is opened.
+
+        Returns:
+            How many items were added.
+        """
+        from polymodal.search.transfer import import_items
+
+        return import_items(self, path)
+
+    def reembed(
+        self,
+        embedder: Embedder,
+        *,
+        drop_missing: bool = False,
+        progress: OnProgress | None = None,
+    ) -> AddReport:
+        """Embed all pictures with another model, beside the old vectors, then swap at once.
+
+        Searches go on with the old vectors until then, and anything that stops this leaves them.
+
+        Args:
+            drop_missing: drop items whose picture can no longer be opened, instead of refusing.
+
+        Returns:
+            `updated` items were embedded, `removed` dropped.
+
+        Raises:
+            CollectionError: pictures are gone and may not be dropped.
+        """
+        from polymodal.search.reembed import reembed
+
+        report = reembed(self._access, embedder, drop_missing=drop_missing, progress=progress)
+        note = self._access.grow_graph(progress)
+        return replace(report, notes=(note,)) if note else report
+
+    def info(self) -> CollectionInfo:
+        """What it holds; no model is loaded."""
+        manifest = self._access.folder.manifest()
+        items = len(self)
+        return CollectionInfo(
+            name=self.name,
+            path=str(self.path),
+            items=items,
+            space=manifest.space,
+            fields=manifest.fields,
+            text_fields=manifest.text_fields,
+            indexed=max(0, items - manifest.loose_items),
+            bytes=folder_bytes(self.path),
+            generation=manifest.generation,
+            created=manifest.created,
+        )
+
+    def close(self) -> None:
+        """Release files and memory."""
+        self._access.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._access.reading().count()
+
+
+def open_collection(
+    name_or_path: str | os.PathLike[str],
+    embedder: Callable[[], Embedder],
+    *,
+    create: bool = False,
+    write: bool = False,
+    home: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Collection:
+    """Open a collection by name (in the home folder) or by path (anything with a slash).
+
+    Args:
+        embedder: gives the model; called when something has to be embedded, not before.
+        create: allow a collection that does not exist; it is created by the first `add`.
+        write: allow adding and removing; locks are taken when that happens, not before.
+        home: where names are looked up, instead of the user's own folder.
+
+    Raises:
+        CollectionNotFound: there is none, and `create` is false.
+        CollectionDamaged: what is there cannot be read as a collection.
+    """
+    access = Access(name_or_path, embedder, limits, writable=write, home=home)
+    if access.folder.exists or not create:
+        access.folder.manifest()
+    return Collection(access)
