@@ -1,0 +1,1 @@
+"""The starter models: how they were trained, exported and measured."""
