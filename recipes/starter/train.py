@@ -54,7 +54,7 @@ class Plan:
     head_decay: float = 0.5
     head_size: tuple[int, int] = (1024, 384)
     head_noise: float = 0.2
-    head_seeds: tuple[int, ...] = (1, 2)
+    head_seeds: tuple[int, ...] = (1, 2, 3, 4)
     # The joint space.
     contrastive_dimension: int = 320
     class_dimension: int = 192

@@ -51,7 +51,7 @@ __all__ = [
 
 
 class PolymodalError(Exception):
-    """Base of every error raised on purpose; `exit_code` is what the command line returns for it."""
+    """Base of every error raised on purpose; the command line exits with `exit_code` for it."""
 
     exit_code = 1
 

@@ -309,6 +309,8 @@ class AddReport:
     errors: tuple[ItemError, ...] = field(default=())
     notes: tuple[str, ...] = ()
     """What did not fit together, for a person (rows of a table that match no picture)."""
+    dropped: tuple[ItemError, ...] = ()
+    """Removed as asked, because their picture can no longer be opened; they are no failures."""
 
     @property
     def failed(self) -> int:

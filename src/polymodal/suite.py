@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 Result = TypeVar("Result")
+Failure = MediaError | UsageError
 
 
 class Suite:
@@ -190,7 +191,10 @@ class Suite:
         *,
         threshold: float | None = None,
     ) -> list[Match | ItemError]:
-        """The same for many pairs, in order: a list, or a CSV / JSONL file (picture, text)."""
+        """The same for many pairs, in order: a list, or a CSV / JSONL file (picture, text).
+
+        A pair without a text, or whose picture cannot be opened, is an `ItemError` in its place.
+        """
         from polymodal.tasks.match import match, read_pairs
 
         listed: Sequence[tuple[ImageInput, str]]
@@ -292,27 +296,27 @@ def _gather(images: Any, run: Any) -> Any:
     return _only(run([images])) if _is_one(images) else _listed(run(images))
 
 
-def _only(stream: Iterator[tuple[ImageInput, Result | MediaError]]) -> Result:
+def _only(stream: Iterator[tuple[ImageInput, Result | Failure]]) -> Result:
     ((_, outcome),) = stream
-    if isinstance(outcome, MediaError):
+    if isinstance(outcome, Failure):
         raise outcome
     return outcome
 
 
 def _listed(
-    stream: Iterator[tuple[ImageInput, Result | MediaError]],
+    stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> list[Result | ItemError]:
     return list(_lazy(stream))
 
 
 def _lazy(
-    stream: Iterator[tuple[ImageInput, Result | MediaError]],
+    stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> Iterator[Result | ItemError]:
     from polymodal.media.pictures import picture_name
     from polymodal.results import ItemError
 
     for source, outcome in stream:
-        if isinstance(outcome, MediaError):
+        if isinstance(outcome, Failure):
             yield ItemError.of(picture_name(source), outcome)
         else:
             yield outcome

@@ -172,6 +172,16 @@ def test_delete_takes_ids_or_a_filter(polymodal, shop):
     assert polymodal("info", "-c", shop, "--json").lines[0]["items"] == 2
 
 
+def test_an_id_that_is_not_there_fails_alone(polymodal, shop):
+    first = polymodal("search", "red", "-c", shop, "-k", "1", "--json").lines[0]["id"]
+    absent = "0" * 64
+    ran = polymodal("delete", "nosuchid", first, absent, first, "-c", shop, "--json")
+    assert ran.code == 1
+    assert [line.get("input") for line in ran.lines] == ["nosuchid", absent, None]
+    assert ran.lines[-1] == {"deleted": 1}
+    assert "failed: nosuchid: the collection has no item with this id" in ran.stderr
+
+
 def test_another_model_is_refused_until_the_collection_is_moved(polymodal, shop):
     refused = polymodal("search", "red", "-c", shop, "-m", "mock:2", mock=False)
     assert refused.code == 2
@@ -188,7 +198,9 @@ def test_moving_drops_vanished_pictures_only_when_told(polymodal, shop, pictures
     assert refused.code == 1
     arguments = ["reembed", "-c", shop, "--drop-missing", "-m", "mock:2", "--json"]
     dropped = polymodal(*arguments, mock=False)
-    assert dropped.lines[-1]["removed"] == 1
+    assert (dropped.code, dropped.lines[-1]["removed"]) == (0, 1)
+    assert dropped.lines[0]["input"].endswith("red.png")
+    assert dropped.lines[0]["removed"]
 
 
 def test_nothing_found_is_not_a_failure(polymodal, shop):

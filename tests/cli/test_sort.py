@@ -114,10 +114,12 @@ def test_match_gives_a_probability_a_pair(polymodal, pictures):
 
 def test_match_reads_a_table_and_answers_by_a_threshold(polymodal, pictures):
     table = pictures / "pairs.csv"
-    table.write_text("image,text\nred.png,red\nblue.png,red\ngone.png,red\n")
+    table.write_text("image,text\nred.png,red\nblue.png,red\ngone.png,red\nred.png,\n,red\n")
     ran = polymodal("match", "--pairs", table, "--threshold", "0.5", "--json")
     assert ran.code == 1
-    assert [line.get("matches") for line in ran.lines] == [True, False, None]
+    assert [line.get("matches") for line in ran.lines] == [True, False, None, None, None]
+    assert "text is empty" in ran.lines[3]["error"]
+    assert "no picture" in ran.lines[4]["error"]
     assert ran.lines[2]["kind"] == "MediaNotFound"
     shown = polymodal("match", "--pairs", table, "--threshold", "0.5").stdout
     assert "yes" in shown

@@ -1,5 +1,7 @@
 """Searching: by words, by pictures, by examples, with filters, and what the hits say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from store_shop import draw, no_model, open_shop, write_csv
 
 from polymodal.errors import CollectionNotFound, FilterSyntaxError, MediaNotFound, UsageError
 from polymodal.models.mock import MockEmbedder
-from polymodal.search import open_collection
+from polymodal.search import edge_payload, open_collection
 
 COLOURS = ("red", "blue", "green", "yellow")
 
@@ -201,3 +203,43 @@ def test_a_closed_collection_says_so(folder):
         assert len(shop) == 12
     with pytest.raises(UsageError, match="closed"):
         shop.search("red")
+
+
+def test_what_is_no_id_is_an_unknown_id(tmp_path):
+    draw(tmp_path / "red.png")
+    with open_shop(tmp_path / "shop") as shop:
+        shop.add(tmp_path / "red.png")
+        (item,) = shop.items()
+        # The second half of an id counts too, though items are stored by the first.
+        for wrong in ("zzz", "", item.id[:40], item.id[:32] + "0" * 32, item.id.upper() + "g"):
+            assert shop.get([wrong, item.id]) == [item]
+            assert shop.delete([wrong]) == 0
+        assert len(shop) == 1
+
+
+def test_a_cosine_never_exceeds_one(shop):
+    (item, *_) = shop.items(vectors=True)
+    for score, cosine in ((1.0000001, 1.0), (-1.0000002, -1.0), (0.5, 0.5)):
+        point = SimpleNamespace(
+            payload=edge_payload.to_payload(item), vector={"image": item.vector.tolist()}
+        )
+        found = edge_payload.to_found(point, score, item.vector, None)
+        assert (found.score, found.similarity) == (cosine, cosine)
+
+
+def test_a_price_kept_as_text_is_named_with_an_example(tmp_path):
+    rows = [{"file": "red.png", "price": "1,500", "size": 7}]
+    draw(tmp_path / "red.png")
+    note = "price is text here (for example '1,500'), and < compares numbers"
+    with open_shop(tmp_path / "shop") as shop:
+        shop.add(write_csv(tmp_path / "t.csv", rows))
+        assert shop.search("red", where="price < 2000").notes == (note,)
+        assert shop.search("red", where="not price < 2000 and size > 3").notes == (note,)
+        assert shop.similar(tmp_path / "red.png", where="price < 2000").notes == (note,)
+        (equal,) = shop.search("red", where="price in (1500, 2)").notes
+        assert equal.endswith("a number never equals text")
+        for fine in ("price = '1,500'", "size < 9", "price exists", "price contains '15'"):
+            assert shop.search("red", where=fine).notes == ()
+        spoken = shop.search("red saree under 2000 rupees")
+        assert (spoken.notes, spoken.where, len(spoken)) == ((note,), "", 1)
+        assert shop.search("red saree").notes == ()

@@ -91,7 +91,8 @@ def test_a_picture_that_is_gone_refuses_the_move_unless_it_may_be_dropped(tmp_pa
     assert other.images_seen == 0, "found before the long work"
     assert state(shop) == before
     report = shop.reembed(other, drop_missing=True)
-    assert (report.updated, report.removed, report.failed) == (39, 1, 1)
+    assert (report.updated, report.removed, report.failed) == (39, 1, 0)
+    assert [each.input for each in report.dropped] == [str(gone)]
     assert len(shop) == 39
 
 
@@ -106,3 +107,22 @@ def test_a_picture_that_is_another_now_counts_as_gone_but_a_copy_of_it_serves(sh
     draw(second, "blue", 1)
     with pytest.raises(CollectionError, match="holds another picture now"):
         shop.reembed(MockEmbedder())
+
+
+def test_moving_to_the_same_model_does_nothing_and_says_so(shop):
+    before = state(shop)
+    model = MockEmbedder()
+    report = shop.reembed(model)
+    assert (model.images_seen, report.updated, report.skipped) == (0, 0, 40)
+    assert any("nothing to embed anew" in note for note in report.notes)
+    assert state(shop) == before
+    assert shop.info().generation == 1
+
+
+def test_moving_to_the_same_model_still_drops_what_is_gone_when_told(shop, photos):
+    gone = photos.parent / "red3.png"
+    gone.unlink()
+    assert shop.reembed(MockEmbedder()).removed == 0
+    report = shop.reembed(MockEmbedder(), drop_missing=True)
+    assert (report.removed, report.failed, len(shop)) == (1, 0, 39)
+    assert [each.input for each in report.dropped] == [str(gone)]

@@ -45,3 +45,8 @@ def test_a_bad_picture_and_an_empty_text_fail_in_their_place() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert len(run()) == 0
+
+
+def test_a_text_that_is_none_fails_in_its_place() -> None:
+    found = run(texts=["red", None])  # type: ignore[list-item]
+    assert found.errors[0].reason == "is NoneType, not a text."

@@ -87,6 +87,18 @@ def test_wrong_labels_are_explained(labels: object, complaint: str) -> None:
         ("l.toml", 'saree = ["a saree", "draped silk"]\njeans = "blue jeans"'),
         ("l.toml", '[labels]\nsaree = ["a saree", "draped silk"]\njeans = "blue jeans"'),
         ("l.json", json.dumps({"saree": ["a saree", "draped silk"], "jeans": "blue jeans"})),
+        ("l.csv", "label,description\nsaree,a saree\nsaree,draped silk\njeans,blue jeans\n"),
+        ("l.tsv", "class\ttext\nsaree\ta saree\nsaree\tdraped silk\njeans\tblue jeans\n"),
+        (
+            "l.jsonl",
+            '{"label": "saree", "descriptions": ["a saree", "draped silk"]}\n'
+            '{"label": "jeans", "descriptions": "blue jeans"}\n',
+        ),
+        (
+            "l.json",
+            '[{"label": "saree", "descriptions": ["a saree", "draped silk"]},'
+            ' {"label": "jeans", "description": "x", "descriptions": ["blue jeans"]}]',
+        ),
     ],
 )
 def test_a_label_file_holds_descriptions(tmp_path: Path, name: str, content: str) -> None:
@@ -102,6 +114,7 @@ def test_a_label_file_holds_descriptions(tmp_path: Path, name: str, content: str
         ("l.txt", "# what we sell\nsaree\n\n  jeans \n"),
         ("l.toml", 'labels = ["saree", "jeans"]'),
         ("labels", "\ufeffsaree\njeans"),
+        ("l.csv", "label\nsaree\njeans\n"),
     ],
 )
 def test_a_label_file_may_be_a_plain_list(tmp_path: Path, name: str, content: str) -> None:
@@ -118,6 +131,9 @@ def test_a_label_file_may_be_a_plain_list(tmp_path: Path, name: str, content: st
         ("l.json", "3", "neither a table nor a list"),
         ("l.json", "[3]", "label 0 is empty"),
         ("l.txt", "\n# nothing\n", "no labels"),
+        ("l.csv", "saree,jeans\na,b\n", "no column of labels: .*found: saree, jeans"),
+        ("l.csv", "label,text\n", "no rows"),
+        ("l.yaml", "saree:\n  - draped silk\n", "is YAML: write it as TOML"),
     ],
 )
 def test_a_wrong_label_file_is_named(

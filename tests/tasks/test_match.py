@@ -48,9 +48,12 @@ def test_a_text_of_many_pairs_is_embedded_once() -> None:
     assert texts.embedder.texts_seen == 1  # type: ignore[attr-defined]
 
 
-def test_an_empty_text_is_named_before_anything_runs() -> None:
-    with pytest.raises(UsageError, match="pair 1 is empty"):
-        run([(plain("red"), "red"), (plain("red"), " ")])
+def test_a_pair_that_lacks_a_part_fails_alone() -> None:
+    found = run([(plain("red"), " "), (plain("red"), "red"), ("", "red"), (plain("blue"), "blue")])
+    assert [type(outcome) for outcome in found] == [UsageError, Match, UsageError, Match]
+    assert "text is empty" in str(found[0])
+    assert "no picture" in str(found[2])
+    assert [each.text for each in found if isinstance(each, Match)] == ["red", "blue"]
 
 
 @pytest.mark.parametrize("threshold", [-1, 1.5])
@@ -64,6 +67,8 @@ def test_a_threshold_outside_zero_to_one_is_refused(threshold: float) -> None:
     [
         ("p.csv", "image,text\na.jpg,red\nb.jpg,blue\n"),
         ("p.csv", "id,caption,path\n1,red,a.jpg\n2,blue,b.jpg\n"),
+        ("p.csv", "picture,text\na.jpg,red\nb.jpg,blue\n"),
+        ("p.csv", "file_name,text\na.jpg,red\nb.jpg,blue\n"),
         ("p.jsonl", '{"image": "a.jpg", "text": "red"}\n{"image": "b.jpg", "text": "blue"}\n'),
     ],
 )
@@ -79,9 +84,14 @@ def test_a_table_without_texts_names_its_columns(tmp_path: Path) -> None:
         read_pairs(tmp_path / "p.csv")
 
 
-def test_a_row_without_a_value_is_named(tmp_path: Path) -> None:
-    (tmp_path / "p.csv").write_text("image,text\na.jpg,red\nb.jpg,\n")
-    with pytest.raises(UsageError, match="row 2: no value for 'text'"):
+def test_what_a_row_lacks_is_empty_in_its_pair(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,text\na.jpg,\n,red\n")
+    assert read_pairs(tmp_path / "p.csv") == [(str(tmp_path / "a.jpg"), ""), ("", "red")]
+
+
+def test_a_table_without_pictures_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("sku,text\n7,red\n")
+    with pytest.raises(UsageError, match=r"p\.csv has no column for the pictures"):
         read_pairs(tmp_path / "p.csv")
 
 

@@ -68,7 +68,7 @@ def test_texts_default_to_the_name_and_contrast_to_the_other_side() -> None:
     [
         ("threshold = 0.5", "treshold = 0.5", r"criteria\[0\]\.treshold: .*mean 'threshold'"),
         ("threshold = 0.5", "threshold = 5", r"criteria\[0\]\.threshold: .*less than or equal"),
-        ("approve = true", "", r"criteria\[0\]\.approve: Field required"),
+        ("approve = true", "", r"criteria\[0\]\.approve: is missing"),
         ('name = "red"', 'name = ""', r"criteria\[0\]\.name"),
         ('"brightness"', '"brighness"', r"criteria\[1\]\.measure\.name: .*mean 'brightness'"),
         ("none = 0.5", "nome = 0.5", r"criteria\[1\]\.measure\.nome: .*mean 'none'"),
@@ -86,8 +86,15 @@ def test_a_mistake_names_file_and_key(old: str, new: str, complaint: str) -> Non
 
 
 def test_a_policy_without_criteria_is_refused() -> None:
-    with pytest.raises(PolicyError, match="criteria: "):
-        parse_policy("", "empty.toml")
+    for text in ("", 'criteria = "red"', "criteria = []"):
+        with pytest.raises(PolicyError, match=r"criteria: a policy needs at least one table"):
+            parse_policy(text, "empty.toml")
+
+
+def test_a_wrong_criterion_is_not_also_reported_as_missing() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy('[[criteria]]\nname = "red"\napprove = true\ntexts = "red"\n', "p.toml")
+    assert str(caught.value).endswith(r"criteria[0].texts: Input should be a list in [ ].")
 
 
 def test_a_lone_criterion_needs_contrast() -> None:
@@ -108,7 +115,7 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="cannot be read"):
+    with pytest.raises(PolicyError, match="cannot be read: Is a directory"):
         open_policy(tmp_path)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,13 @@ def test_another_model_is_a_space_mismatch(probe: Probe) -> None:
     with pytest.raises(SpaceMismatch, match="Train it again"):
         probe.check(MockEmbedder("other"))
     probe.check(MockEmbedder())
+
+
+def test_another_revision_of_the_model_is_not_offered_as_the_remedy(probe: Probe) -> None:
+    older = replace(probe, space=replace(probe.space, revision="older"))
+    with pytest.raises(SpaceMismatch, match="another revision") as caught:
+        older.check(MockEmbedder())
+    assert "classify with -m" not in str(caught.value)
 
 
 def test_a_broken_picture_is_left_out_and_reported(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +36,7 @@ def open_for(
     from polymodal.search import open_collection
 
     suite = open_suite(model, device)
-    return open_collection(name, suite.embedder, create=create, write=write)
+    return open_collection(name, suite.embedder, create=create, write=write, model_name=model)
 
 
 def add(
@@ -190,7 +192,7 @@ def delete(
 ) -> None:
     """Remove items from a collection.
 
-    The pictures themselves stay where they are.
+    The pictures themselves stay where they are. An id that the collection does not have fails.
 
     With --json prints {"deleted"}.
     """
@@ -198,9 +200,24 @@ def delete(
     if bool(ids) == bool(where):
         raise UsageError("say what to delete: ids, or --where EXPR.")
     with open_for(collection, model, device, write=True) as shop:
-        count = shop.delete(ids or (), where=where)
+        known = _known(shop, ids or (), out)
+        count = shop.delete(known, where=where) if known or where else 0
     out.line({"deleted": count})
     out.text(f"{count} items deleted")
+    out.finish()
+
+
+def _known(shop: Collection, ids: Sequence[str], out: Output) -> list[str]:
+    """Those of `ids` that the collection has; the others are reported."""
+    from polymodal.results import ItemError
+
+    whole = [each for each in dict.fromkeys(ids) if re.fullmatch("[0-9a-f]{64}", each)]
+    found = {item.id for item in shop.get(whole)}
+    for each in dict.fromkeys(ids):
+        if each not in found:
+            reason = "the collection has no item with this id (whole ids: search --json, export)"
+            out.fail(ItemError(each, reason, "UsageError"))
+    return [each for each in whole if each in found]
 
 
 def reembed(
@@ -228,6 +245,9 @@ def reembed(
         report = shop.reembed(embedder, drop_missing=drop_missing, progress=meter.stage)
     for note in report.notes:
         out.note(f"note: {note}")
+    for gone in report.dropped:
+        out.line({"input": gone.input, "removed": gone.reason})
+        out.text(f"removed: {gone.input}: {gone.reason}")
     for error in report.errors:
         out.fail(error)
     out.line(report.to_dict())

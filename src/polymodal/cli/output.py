@@ -59,7 +59,9 @@ class Output:
     def fail(self, error: ItemError) -> None:
         """An item that failed: named on stderr, and a JSON line with `--json`."""
         self.failed += 1
-        print(f"failed: {printable(error.input)}: {printable(error.reason)}", file=sys.stderr)
+        # An empty text is an input too; unquoted, it could not be seen.
+        name = printable(error.input) if error.input.strip() else repr(error.input)
+        print(f"failed: {name}: {printable(error.reason)}", file=sys.stderr)
         self.line({"input": error.input, "error": error.reason, "kind": error.kind})
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **layout: Any) -> None:

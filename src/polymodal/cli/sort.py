@@ -97,7 +97,9 @@ def classify(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Classes: a line each, or TOML/JSON with descriptions."),
+        typer.Option(
+            metavar="FILE", help="Classes: a line each, or TOML/JSON/CSV with descriptions."
+        ),
     ] = None,
     probe: Annotated[
         str | None, typer.Option(metavar="FILE", help="A head trained by `polymodal probe`.")

@@ -21,7 +21,10 @@ from polymodal.media.files import printable_name
 
 __all__ = ["PATH_COLUMNS", "path_column", "read_rows"]
 
-PATH_COLUMNS = ("path", "file", "filename", "image", "image_path", "filepath")
+PATH_COLUMNS = (
+    *("path", "file", "filename", "image", "image_path", "filepath"),
+    *("file_name", "file_path", "picture"),
+)
 """Headers that name the picture of a row, in order of preference; case does not matter."""
 
 _DELIMITERS = ",;\t"
@@ -55,8 +58,8 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return _csv_rows(table)
 
 
-def path_column(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The column that names each row's picture, spelt as in the table.
+def path_column(rows: Sequence[Mapping[str, Any]], table: str = "the table") -> str:
+    """The column that names each row's picture, spelt as in the table; `table` is for messages.
 
     Raises:
         UsageError: no column is called one of `PATH_COLUMNS`.
@@ -69,7 +72,7 @@ def path_column(rows: Sequence[Mapping[str, Any]]) -> str:
         if name in seen:
             return seen[name]
     raise UsageError(
-        f"the table has no column for the pictures' paths: name it one of {', '.join(PATH_COLUMNS)}"
+        f"{table} has no column for the pictures' paths: name it one of {', '.join(PATH_COLUMNS)}"
         f" (found: {', '.join(seen.values()) or 'no columns'})"
     )
 

@@ -8,7 +8,9 @@ picture or a text has to be embedded and at no other time.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from polymodal.errors import CollectionError, CollectionLocked, StorageError, UsageError
+from polymodal.errors import (
+    CollectionError,
+    CollectionLocked,
+    SpaceMismatch,
+    StorageError,
+    UsageError,
+)
 from polymodal.media.pictures import Limits
 from polymodal.models.protocols import Embedder
 from polymodal.results import Space
@@ -29,6 +37,8 @@ from polymodal.search.words import text_of
 __all__ = ["Access", "Writing"]
 
 OPEN_ATTEMPTS = 5
+DEFAULT_MODEL = "starter"
+"""What the command line takes where no model is named."""
 
 
 class Writing:
@@ -62,12 +72,14 @@ class Access:
         *,
         writable: bool,
         home: Path | None,
+        model_name: str = "",
     ) -> None:
-        """Opens nothing yet."""
+        """Opens nothing yet; `model_name` is how the user calls the model, where that is known."""
         self.folder = CollectionFolder(name_or_path, home)
         self.limits = limits
         self._writable = writable
         self._make_embedder = embedder
+        self._model_name = model_name
         self._write_turn = threading.RLock()
         self._view_turn = threading.RLock()
         self._view: EdgeStore | None = None
@@ -93,12 +105,19 @@ class Access:
 
     def require_space(self, space: Space) -> None:
         """Raise `SpaceMismatch` unless vectors of that space belong here."""
-        self.folder.manifest().space.require_same(
-            space,
-            f"use collection {self.name!r} with this model",
-            f"Use it with -m {self.folder.manifest().space.model}, or embed all of it anew:"
-            f" polymodal reembed --collection {self.name} -m {space.model}",
-        )
+        own = self.folder.manifest().space
+        # A model's folder has a name of its own, which the space does not know.
+        model = f" -m {shlex.quote(self._model_name)}" if self._model_name else ""
+        command = f"polymodal reembed -c {shlex.quote(self.name)}"
+        if own.model == space.model and own.fingerprint != space.fingerprint:
+            model = "" if self._model_name == DEFAULT_MODEL else model
+            raise SpaceMismatch(
+                f"{space.model} has changed since this collection was built (another revision);"
+                f" re-embed it: {command}{model}"
+            )
+        anew = f": {command}{model}" if model else " by this one: collection.reembed(model)"
+        remedy = f"Use it with the model that made it, or have all of it embedded anew{anew}"
+        own.require_same(space, f"use collection {self.name!r} with this model", remedy)
 
     def reading(self) -> EdgeStore:
         """A store with what was last committed; for reading only.
@@ -130,11 +149,14 @@ class Access:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def writing(self, *, create_in: Space | None = None) -> Iterator[Writing]:
+    def writing(
+        self, *, create_in: Space | None = None, keep_empty: bool = True
+    ) -> Iterator[Writing]:
         """The collection open for writing, by this process and thread alone.
 
         Args:
             create_in: create the collection in this space where there is none.
+            keep_empty: keep what was created though nothing was put in, or something failed.
 
         Raises:
             CollectionLocked: another process is writing.
@@ -146,17 +168,23 @@ class Access:
         if not self._writable:
             raise UsageError(f"collection {self.name!r} was opened for reading only.")
         with self._write_turn, self.folder.writing(create=create_in is not None):
-            if create_in is not None and not self.folder.exists:
+            created = create_in is not None and not self.folder.exists
+            if create_in is not None and created:
                 self._create(create_in)
             elif create_in is not None:
                 self.require_space(create_in)
             manifest = self.folder.manifest()
             store = EdgeStore.open(self.folder.require_data(manifest))
+            empty = False
             try:
                 self._repair(store, manifest)
                 yield Writing(self.folder, store, manifest)
             finally:
+                with contextlib.suppress(CollectionError):  # what stopped the run is told, not this
+                    empty = created and not keep_empty and store.count() == 0
                 store.close()
+                if empty:
+                    self.folder.remove()
 
     def _create(self, space: Space) -> None:
         with self.folder.next_generation(clone=False) as (building, swap):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,40 +18,13 @@ from polymodal.search.access import Access, Writing
 from polymodal.search.edge_files import folder_bytes
 from polymodal.search.filters import Filter, to_filter
 from polymodal.search.finding import Wanted, find, find_similar
+from polymodal.search.info import CollectionInfo
 from polymodal.search.store import Item, OnProgress
 from polymodal.search.words import merge_kinds, text_fields, text_of
 
 __all__ = ["Collection", "CollectionInfo", "open_collection"]
 
 Where = str | Mapping[str, Any] | Filter | None
-
-
-@dataclass(frozen=True)
-class CollectionInfo:
-    """What a collection holds.
-
-    Attributes:
-        items: pictures; copies at several paths count once.
-        fields: metadata fields and their kinds: number, text or bool.
-        text_fields: those that keyword search sees.
-        indexed: items that the search graph covers; the others are scanned.
-        bytes: on disk.
-    """
-
-    name: str
-    path: str
-    items: int
-    space: Space
-    fields: Mapping[str, str]
-    text_fields: tuple[str, ...]
-    indexed: int
-    bytes: int
-    generation: int
-    created: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "space": self.space.to_dict()}
 
 
 class Collection:
@@ -119,7 +92,7 @@ class Collection:
         listing = list_inputs(given, metadata)
         # Asked for before the lock is taken: finding a model can take a while, and can fail.
         embedder = self._access.embedder()
-        with self._access.writing(create_in=embedder.space) as writing:
+        with self._access.writing(create_in=embedder.space, keep_empty=False) as writing:
             about = [each.metadata for each in listing.files.values() if each.metadata]
             names = self._learn_fields(writing, about)
             run = Ingest(writing.store, embedder, listing, names, self._access.limits)
@@ -128,7 +101,7 @@ class Collection:
             finally:
                 with contextlib.suppress(StorageError):  # what stopped the run is told, not this
                     writing.count_changes(run.changes)
-        note = self._access.grow_graph(progress)
+        note = self._access.grow_graph(progress) if self._access.folder.exists else ""
         return replace(report, notes=(*report.notes, note)) if note else report
 
     def _learn_fields(
@@ -321,7 +294,8 @@ class Collection:
             drop_missing: drop items whose picture can no longer be opened, instead of refusing.
 
         Returns:
-            `updated` items were embedded, `removed` dropped.
+            `updated` items were embedded, `removed` were dropped, which `dropped` names. Where
+            the vectors are of that space already, nothing is embedded and a note says so.
 
         Raises:
             CollectionError: pictures are gone and may not be dropped.
@@ -330,7 +304,7 @@ class Collection:
 
         report = reembed(self._access, embedder, drop_missing=drop_missing, progress=progress)
         note = self._access.grow_graph(progress)
-        return replace(report, notes=(note,)) if note else report
+        return replace(report, notes=(*report.notes, note)) if note else report
 
     def info(self) -> CollectionInfo:
         """What it holds; no model is loaded."""
@@ -376,6 +350,7 @@ def open_collection(
     write: bool = False,
     home: Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    model_name: str = "",
 ) -> Collection:
     """Open a collection by name (in the home folder) or by path (anything with a slash).
 
@@ -384,12 +359,15 @@ def open_collection(
         create: allow a collection that does not exist; it is created by the first `add`.
         write: allow adding and removing; locks are taken when that happens, not before.
         home: where names are looked up, instead of the user's own folder.
+        model_name: the model as the user calls it (`starter`, a folder), for messages.
 
     Raises:
         CollectionNotFound: there is none, and `create` is false.
         CollectionDamaged: what is there cannot be read as a collection.
     """
-    access = Access(name_or_path, embedder, limits, writable=write, home=home)
+    access = Access(
+        name_or_path, embedder, limits, writable=write, home=home, model_name=model_name
+    )
     if access.folder.exists or not create:
         access.folder.manifest()
     return Collection(access)

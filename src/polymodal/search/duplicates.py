@@ -30,7 +30,7 @@ from polymodal.search.store import Item
 
 __all__ = ["DEFAULT_THRESHOLD", "find_duplicates", "group"]
 
-DEFAULT_THRESHOLD = 0.9
+DEFAULT_THRESHOLD = 0.94
 """Similarity from which two pictures are the same, chosen on copies of photographs in the starter's
 space: benchmarks/duplicates_threshold.py shows what others find, and what they confuse."""
 

@@ -40,7 +40,7 @@ from polymodal.search.edge_query import (
 )
 from polymodal.search.filters import Filter
 from polymodal.search.lock import commit_lock
-from polymodal.search.store import Found, Item, point_id
+from polymodal.search.store import Found, Item, is_item_id, point_id
 
 if TYPE_CHECKING:
     import qdrant_edge as edge
@@ -191,11 +191,13 @@ class EdgeStore:
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Item]:
         """See `Store.get`."""
-        points: list[edge.PointId] = [point_id(each) for each in ids]
+        points: list[edge.PointId] = [point_id(each) for each in ids if is_item_id(each)]
         with _mapped(f"read the store in {self._folder}"):
             held = [IMAGE] if vectors else False
             records = self._open.retrieve(points, _selected(WHOLE), held)
-        return [edge_payload.to_item(record) for record in records]
+        asked = set(ids)  # a point is found by half of its id
+        items = [edge_payload.to_item(record) for record in records]
+        return [item for item in items if item.id in asked]
 
     def at_paths(self, paths: Sequence[str]) -> Iterator[Item]:
         """See `Store.at_paths`."""

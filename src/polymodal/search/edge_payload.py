@@ -112,10 +112,16 @@ def to_found(
     stored: Any = point.vector
     item = _to_item(point.payload or {}, stored)
     if words is None:
-        return Found(item, score=score, similarity=score)
-    similarity = float(item.vector @ vector) if vector is not None else None
+        cosine = _cosine(score)
+        return Found(item, score=cosine, similarity=cosine)
+    similarity = _cosine(float(item.vector @ vector)) if vector is not None else None
     held = set(stored[TEXT].indices) if TEXT in stored else set()
     return Found(item, score, similarity, words_match=held.issuperset(words.indices))
+
+
+def _cosine(value: float) -> float:
+    """Without what rounding adds: the product of two unit vectors may come out as 1.0000001."""
+    return min(1.0, max(-1.0, value))
 
 
 def _intent(folder: Path) -> Path:

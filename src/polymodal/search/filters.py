@@ -49,6 +49,7 @@ __all__ = [
     "fold",
     "kinds",
     "matches",
+    "mistyped",
     "to_filter",
     "unknown",
 ]
@@ -265,18 +266,18 @@ def fold(text: str) -> str:
 
 def fields(filter: Filter) -> tuple[str, ...]:  # noqa: A002
     """The field names a filter speaks of, in order, each once."""
-    return tuple(dict.fromkeys(_field_names(filter)))
+    return tuple(dict.fromkeys(node.field for node in _conditions(filter)))
 
 
-def _field_names(node: Filter) -> Iterator[str]:
+def _conditions(node: Filter) -> Iterator[Comparison | In | Contains | Exists]:
     match node:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _field_names(part)
+                yield from _conditions(part)
         case Not(part):
-            yield from _field_names(part)
+            yield from _conditions(part)
         case _:
-            yield node.field
+            yield node
 
 
 def unknown(filter: Filter, known: Iterable[str]) -> tuple[str, ...]:  # noqa: A002
@@ -290,6 +291,30 @@ def unknown(filter: Filter, known: Iterable[str]) -> tuple[str, ...]:  # noqa: A
         near = difflib.get_close_matches(name.casefold(), list(lowered), n=1)
         hint = f"; did you mean {lowered[near[0]]!r}?" if near else ""
         notes.append(f"no item has a field {name!r}{hint}")
+    return tuple(notes)
+
+
+def mistyped(
+    filter: Filter,  # noqa: A002
+    kinds: Mapping[str, str],
+    example: Callable[[str], str | None],
+) -> tuple[str, ...]:
+    """A sentence for every field of text that the filter compares with a number: it finds nothing.
+
+    Args:
+        kinds: the fields that items have, name to `number`, `text` or `bool`.
+        example: a text that some item holds in a field; None where all its values are numbers.
+    """
+    notes: dict[str, None] = {}
+    for node in _conditions(filter):
+        values = node.values if isinstance(node, In) else getattr(node, "value", "")
+        wanted = values if isinstance(values, tuple) else (values,)
+        if kinds.get(node.field) != "text" or "number" not in map(kind_of, wanted):
+            continue
+        if (held := example(node.field)) is not None:
+            op = node.op if isinstance(node, Comparison) else "in"
+            ordering = f"{op} compares numbers" if op in ORDERINGS else "a number never equals text"
+            notes[f"{node.field} is text here (for example {held!r}), and {ordering}"] = None
     return tuple(notes)
 
 

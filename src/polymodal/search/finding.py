@@ -10,11 +10,11 @@ from polymodal.media.pictures import ImageInput, picture_name
 from polymodal.models.protocols import Calibrated
 from polymodal.results import Hit, SearchResult, Vector
 from polymodal.search.access import Access
-from polymodal.search.filters import And, Filter, describe, unknown
+from polymodal.search.filters import And, Exists, Filter, describe, field_values, mistyped, unknown
 from polymodal.search.manifest import Manifest
 from polymodal.search.querytext import understand as understand_text
 from polymodal.search.ranking import Example, find_example, mix, move
-from polymodal.search.store import Found, Item
+from polymodal.search.store import Found, Item, Store
 
 __all__ = ["Wanted", "find", "find_similar", "to_hit"]
 
@@ -51,7 +51,7 @@ def find(access: Access, wanted: Wanted) -> SearchResult:
     wanted.check()
     store = access.reading()
     manifest = access.folder.manifest()
-    text, where, notes = _understood(wanted, manifest)
+    text, where, notes = _understood(wanted, manifest, store)
     examples = [find_example(each, store, access.embedder, access.limits) for each in wanted.like]
     unliked = [find_example(each, store, access.embedder, access.limits) for each in wanted.unlike]
     vector = move(
@@ -97,26 +97,42 @@ def find_similar(access: Access, image: ImageInput, k: int, where: Filter | None
     return SearchResult(
         query=example.name,
         hits=tuple(to_hit(each, None) for each in found),
-        notes=_unknown_fields(where, access.folder.manifest()),
+        notes=_misfits(where, access.folder.manifest(), store),
         where=describe(where) if where is not None else "",
     )
 
 
-def _understood(wanted: Wanted, manifest: Manifest) -> tuple[str, Filter | None, tuple[str, ...]]:
+def _understood(
+    wanted: Wanted, manifest: Manifest, store: Store
+) -> tuple[str, Filter | None, tuple[str, ...]]:
     """The text to search by, the filter to apply, and what to tell of how they came about."""
     text = (wanted.text or "").strip()
-    notes = _unknown_fields(wanted.where, manifest)
+    notes = _misfits(wanted.where, manifest, store)
     if not text or not wanted.understand:
         return text, wanted.where, notes
     read = understand_text(text, manifest.fields)
+    more = _misfits(read.unusable, manifest, store)
+    notes += tuple(note for note in more if note not in notes)
     if read.filter is None:
         return text, wanted.where, notes
     where = read.filter if wanted.where is None else And((wanted.where, read.filter))
     return read.text, where, (*notes, *read.notes)
 
 
-def _unknown_fields(where: Filter | None, manifest: Manifest) -> tuple[str, ...]:
-    return unknown(where, manifest.fields) if where is not None else ()
+def _misfits(where: Filter | None, manifest: Manifest, store: Store) -> tuple[str, ...]:
+    """What to tell of a filter on fields that no item has, or that are of another kind."""
+    if where is None:
+        return ()
+
+    def example(name: str) -> str | None:
+        for item in store.scroll(Exists(name)):
+            for value in field_values(item.metadata).get(name, ()):
+                if isinstance(value, str):
+                    return value
+        return None
+
+    notes = unknown(where, manifest.fields)
+    return (*notes, *mistyped(where, manifest.fields, example))
 
 
 def _query_vector(access: Access, text: str, wanted: Wanted) -> Vector | None:

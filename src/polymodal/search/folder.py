@@ -46,13 +46,16 @@ class CollectionFolder:
     def __init__(self, name_or_path: str | os.PathLike[str], home: Path | None = None) -> None:
         """Find the folder: a name lies in the home folder, anything with a separator is a path.
 
+        A collection in the current folder may also be called by its bare name. Other folders may
+        not: `polymodal add shop/ -c shop` makes a collection in the home folder.
+
         Raises:
             UsageError: neither a name nor a path of a folder.
         """
         text = os.fspath(name_or_path)
         separators = os.sep + (os.altsep or "")
         is_path = any(each in text for each in separators) or text in (".", "..", "~")
-        if is_path or not isinstance(name_or_path, str) or Path(text).is_dir():
+        if is_path or not isinstance(name_or_path, str) or (Path(text) / FILE).exists():
             self.path = Path(text).expanduser().absolute()
         elif re.fullmatch(r"\w[\w .-]*", text):
             self.path = (home or default_home()).absolute() / "collections" / text
@@ -131,6 +134,16 @@ class CollectionFolder:
                 f"{self.path} holds other files ({', '.join(sorted(others)[:3])}):"
                 " give a collection a folder of its own."
             )
+
+    def remove(self) -> None:
+        """Take away a collection that nothing was put in; the writer's lock is held."""
+        (self.path / FILE).unlink(missing_ok=True)  # first: from now on there is none
+        for path in self.path.iterdir():
+            if path.is_dir() and _ours(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        (self.path / "lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # someone put something of his own there meanwhile
+            self.path.rmdir()
 
     def _sweep(self) -> None:
         """Remove what no manifest names: only called with the writer's lock held."""

@@ -219,7 +219,8 @@ class Ingest:
             outcome = DamagedMedia("gives a vector that is not finite")
         if isinstance(outcome, Exception):
             self._skipped -= len(places) - 1  # copies of what turned out to be bad
-            self._errors += [ItemError.of(printable_name(path), outcome) for path in places]
+            files = self._listing.files
+            self._errors += [ItemError.of(_name(files[path]), outcome) for path in places]
             return
         vector, decoded = outcome
         bare = Item(
@@ -271,11 +272,16 @@ class Ingest:
         self._removed += len(gone)
 
 
+def _name(file: Listed) -> str:
+    """The file as the user named it, or its folder."""
+    return file.name or printable_name(file.path)
+
+
 def _identify(file: Listed) -> str | ItemError:
     try:
         return hash_file(file.path)
     except MediaError as error:
-        return ItemError.of(printable_name(file.path), error)
+        return ItemError.of(_name(file), error)
 
 
 def _place(file: Listed, known: Place | None) -> Place:

@@ -10,7 +10,7 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,18 @@ NAMED_IN_A_NOTE = 5
 
 @dataclass(frozen=True)
 class Listed:
-    """One file. `metadata` is None where nothing was said: what is known of it then stays."""
+    """One file.
+
+    Attributes:
+        path: absolute.
+        metadata: None where nothing was said: what is known of it then stays.
+        name: the path as the user wrote it, for messages.
+    """
 
     path: str
     metadata: Mapping[str, Any] | None = None
     origin: str = ""
+    name: str = ""
 
 
 @dataclass
@@ -87,73 +94,113 @@ def _list_files(given: str, listing: Listing) -> None:
             listing.errors.append(found)
         else:
             path = _absolute(found)
-            listing.files.setdefault(path, Listed(path))
+            listing.files.setdefault(path, Listed(path, name=printable_name(found)))
 
 
 def _list_table(table: Path, listing: Listing) -> None:
     rows = read_rows(table)
     origin = _absolute(table)
     listed = listing.tables.setdefault(origin, set())
-    column = path_column(rows) if rows else ""
+    column = path_column(rows, table.name) if rows else ""
     nameless = 0
-    for row in rows:
+    numbers: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
         value = row.get(column)
         if not isinstance(value, str) or not value:
             nameless += 1
             continue
         path = _absolute(table.parent / value)
-        listed.add(path)
+        numbers.setdefault(path, []).append(number)
         about = {key: cell for key, cell in row.items() if key != column}
+        name = printable_name(table.parent / value)
         if Path(path).is_file():
-            listing.files[path] = Listed(path, about, origin)
-        else:
+            listing.files[path] = Listed(path, about, origin, name)
+        elif path not in listed:
             reason = f"no such file (named in {table.name})"
-            name = printable_name(path)
             listing.errors.append(ItemError.of(name, MediaNotFound(reason, name)))
+        listed.add(path)
+    listing.notes += _doubles(table, rows, column, numbers.values())
     if nameless:
-        listing.notes.append(f"{nameless} rows of {table.name} name no picture")
+        row_names = "row of {} names" if nameless == 1 else "rows of {} name"
+        listing.notes.append(f"{nameless} {row_names.format(table.name)} no picture")
 
 
 def _join(table: Path, listing: Listing) -> None:
     """Give files the metadata of the row that names their path or, failing that, their name."""
     rows = read_rows(table)
-    column = path_column(rows) if rows else ""
-    by_path: dict[str, int] = {}
+    column = path_column(rows, table.name) if rows else ""
+    by_path: dict[str, list[int]] = {}
     by_name: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
-        value = str(row.get(column, ""))
-        by_path[_absolute(table.parent / value)] = number
+        if not (value := str(row.get(column, ""))):
+            continue
+        by_path.setdefault(_absolute(table.parent / value), []).append(number)
         by_name.setdefault(Path(value).name, []).append(number)
+    listing.notes += _doubles(table, rows, column, by_path.values())
+    same = {number: numbers for numbers in by_path.values() for number in numbers}
     used: set[int] = set()
+    unclear: list[str] = []
     without: list[str] = []
     for path, file in listing.files.items():
-        match = _row_of(path, by_path, by_name)
-        if match is None:
+        fitting = _rows_of(path, by_path, by_name)
+        used.update(fitting)
+        if not fitting:
             without.append(Path(path).name)
             continue
-        used.add(match)
+        match = fitting[-1]  # of rows that name the same file, the last counts
+        if same[match] != fitting:
+            unclear.append(file.name)
+            continue
         about = {key: cell for key, cell in rows[match].items() if key != column}
-        listing.files[path] = Listed(path, {**about, **(file.metadata or {})}, file.origin)
+        listing.files[path] = replace(file, metadata={**about, **(file.metadata or {})})
     unused = [str(row.get(column, "")) for n, row in enumerate(rows) if n not in used]
     if unused:
-        listing.notes.append(_note(f"rows of {table.name} match no picture", unused))
+        words = (f"row of {table.name} matches", f"rows of {table.name} match")
+        listing.notes.append(_note(words, "no picture", unused))
+    if unclear:
+        what = f"several rows of {table.name} by name, and took none (give paths there)"
+        listing.notes.append(_note(("picture fits", "pictures fit"), what, unclear))
     if without:
-        listing.notes.append(_note(f"pictures have no row in {table.name}", without))
+        words = ("picture has", "pictures have")
+        listing.notes.append(_note(words, f"no row in {table.name}", without))
 
 
-def _row_of(path: str, by_path: Mapping[str, int], by_name: Mapping[str, list[int]]) -> int | None:
+def _rows_of(
+    path: str, by_path: Mapping[str, list[int]], by_name: Mapping[str, list[int]]
+) -> list[int]:
+    """Rows that name this file: by its path or else by its name; then they may mean others too."""
     if path in by_path:
         return by_path[path]
     file = Path(path)
-    # A table may name pictures by number, without the ending. Two rows of one name decide nothing.
-    numbers = by_name.get(file.name) or by_name.get(file.stem) or []
-    return numbers[0] if len(numbers) == 1 else None
+    # A table may name pictures by number, without the ending.
+    return by_name.get(file.name) or by_name.get(file.stem) or []
 
 
-def _note(what: str, names: Sequence[str]) -> str:
+def _doubles(
+    table: Path, rows: Sequence[Mapping[str, Any]], column: str, groups: Iterable[Sequence[int]]
+) -> list[str]:
+    """What to say of files that several rows name; rows are numbered as a spreadsheet does."""
+    first = 2 if table.suffix.lower() in (".csv", ".tsv") else 1  # below the header
+    several = [numbers for numbers in groups if len(numbers) > 1]
+    notes = []
+    for numbers in several[:NAMED_IN_A_NOTE]:
+        shown = [str(number + first) for number in numbers]
+        both, counts = ("both", "later") if len(numbers) == 2 else ("all", "last")
+        name = printable_name(str(rows[numbers[-1]][column]))
+        notes.append(
+            f"rows {', '.join(shown[:-1])} and {shown[-1]} of {table.name} {both} name {name};"
+            f" the {counts} one counts"
+        )
+    if (more := len(several) - NAMED_IN_A_NOTE) > 0:
+        notes.append(f"{table.name} names {more} more pictures in several rows")
+    return notes
+
+
+def _note(words: tuple[str, str], what: str, names: Sequence[str]) -> str:
+    """`words`: how the sentence begins for one, and for several."""
     shown = ", ".join(printable_name(name) for name in names[:NAMED_IN_A_NOTE])
     more = ", ..." if len(names) > NAMED_IN_A_NOTE else ""
-    return f"{len(names)} {what}: {shown}{more}"
+    return f"{len(names)} {words[len(names) != 1]} {what}: {shown}{more}"
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

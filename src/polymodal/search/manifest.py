@@ -63,7 +63,7 @@ class Manifest:
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}.") from error
         except ValueError as error:
-            raise CollectionDamaged(f"{path} is not a collection's manifest: {error}") from error
+            raise _damaged(path, f"it is not valid JSON: {error}") from error
         return cls._parse(data, path)
 
     @classmethod
@@ -84,7 +84,7 @@ class Manifest:
                 loose_items=int(data["loose_items"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CollectionDamaged(f"{path} is not a collection's manifest: {error!r}") from error
+            raise _damaged(path, f"an entry is missing or wrong: {error}") from error
 
     def write(self, folder: Path) -> None:
         """Replace the collection's manifest by this one, atomically and durably."""
@@ -115,6 +115,13 @@ class Manifest:
     def with_(self, **changes: Any) -> Manifest:
         """A copy with some attributes changed."""
         return replace(self, **changes)
+
+
+def _damaged(path: Path, reason: str) -> CollectionDamaged:
+    return CollectionDamaged(
+        f"the file {path}, which describes the collection, is damaged ({reason})."
+        " Put it back from a backup, or delete the collection's folder and add the pictures again."
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -103,11 +103,14 @@ class Understanding:
         text: what is left to search by meaning; the whole query where nothing else is left.
         filter: the conditions read, or None.
         notes: one sentence a condition ("price < 2000, read from 'under 2000 rupees'").
+        unusable: a condition on a price that is read but is kept as text, so that it cannot be
+            compared; it is left in `text` and is not part of `filter`.
     """
 
     text: str
     filter: Filter | None = None
     notes: tuple[str, ...] = ()
+    unusable: Filter | None = None
 
 
 def understand(query: str, fields: Mapping[str, str]) -> Understanding:
@@ -121,6 +124,7 @@ def understand(query: str, fields: Mapping[str, str]) -> Understanding:
         return Understanding(query)
     numeric = tuple(name for name, kind in fields.items() if kind == "number")
     readings = [*_amounts(query, numeric)]
+    unusable = None if readings else _unusable(query, fields)
     taken = [(reading.start, reading.end) for reading in readings]
     readings += [
         size
@@ -128,7 +132,7 @@ def understand(query: str, fields: Mapping[str, str]) -> Understanding:
         if all(size.end <= start or size.start >= end for start, end in taken)
     ]
     if not readings:
-        return Understanding(query)
+        return Understanding(query, unusable=unusable)
     readings.sort(key=lambda reading: reading.start)
     notes = tuple(
         f"{filters.describe(one.filter)}, read from {query[one.start : one.end].strip()!r}"
@@ -136,7 +140,19 @@ def understand(query: str, fields: Mapping[str, str]) -> Understanding:
     )
     parts = tuple(part for one in readings for part in _flat(one.filter))
     rest = _without(query, readings)
-    return Understanding(rest or query, parts[0] if len(parts) == 1 else And(parts), notes)
+    tree = parts[0] if len(parts) == 1 else And(parts)
+    return Understanding(rest or query, tree, notes, unusable)
+
+
+def _unusable(query: str, fields: Mapping[str, str]) -> Filter | None:
+    """What the query says of a price that the collection has as text only."""
+    prices = tuple(
+        name
+        for name, kind in fields.items()
+        if kind == "text" and not set(PRICE_NAMES).isdisjoint(name_words(name).split())
+    )
+    parts = tuple(reading.filter for reading in _amounts(query, prices)) if prices else ()
+    return And(parts) if parts else None
 
 
 def _flat(tree: Filter) -> tuple[Filter, ...]:

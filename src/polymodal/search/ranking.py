@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,13 +14,12 @@ from polymodal.media.pictures import ImageInput, Limits, picture_name
 from polymodal.models.protocols import Embedder
 from polymodal.results import Vector
 from polymodal.runtime.pictures import load_pixels
-from polymodal.search.store import Store
+from polymodal.search.store import Store, is_item_id
 
 __all__ = ["LIKED_WEIGHT", "UNLIKED_WEIGHT", "Example", "find_example", "mix", "move"]
 
 LIKED_WEIGHT = 0.75
 UNLIKED_WEIGHT = 0.25
-ITEM_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def find_example(
     """
     name = picture_name(source)
     identity = path = ""
-    if isinstance(source, str) and ITEM_ID.fullmatch(source):
+    if isinstance(source, str) and is_item_id(source):
         identity = source
     elif isinstance(source, (str, os.PathLike)):
         identity = hash_file(source)

@@ -17,7 +17,7 @@ from polymodal.media.pictures import Limits, open_picture
 from polymodal.models.protocols import Embedder, Pixels
 from polymodal.results import AddReport, ItemError, Vector
 from polymodal.runtime.batches import pipelined
-from polymodal.search.access import Access
+from polymodal.search.access import Access, Writing
 from polymodal.search.edge import EdgeStore
 from polymodal.search.ingest import Meter
 from polymodal.search.store import Item, OnProgress, Store
@@ -33,7 +33,45 @@ def reembed(
     access: Access, embedder: Embedder, *, drop_missing: bool, progress: OnProgress | None
 ) -> AddReport:
     """Build the next generation of a collection with another model; see `Collection.reembed`."""
-    with access.writing() as writing, access.folder.next_generation(clone=False) as (new, swap):
+    with access.writing() as writing:
+        if writing.manifest.space.fingerprint == embedder.space.fingerprint:
+            return _stay(writing, access.limits, drop_missing=drop_missing)
+        return _move(access, writing, embedder, drop_missing=drop_missing, progress=progress)
+
+
+def _stay(writing: Writing, limits: Limits, *, drop_missing: bool) -> AddReport:
+    """All vectors are of that space already, for no item is ever stored without its vector."""
+    started = time.monotonic()
+    total = writing.store.count()
+    dropped: dict[str, ItemError] = {}
+    for item in writing.store.scroll() if drop_missing else ():
+        try:
+            _content(item, limits)
+        except MediaError as error:
+            dropped[item.id] = ItemError.of(printable_name(item.path), error)
+    if dropped:
+        writing.store.commit(remove=list(dropped))
+        writing.count_changes(len(dropped))
+    model = writing.manifest.space
+    note = f"nothing to embed anew: the vectors are of {model.model}@{model.revision} already"
+    return AddReport(
+        skipped=total - len(dropped),
+        removed=len(dropped),
+        seconds=time.monotonic() - started,
+        notes=(note,),
+        dropped=tuple(dropped.values()),
+    )
+
+
+def _move(
+    access: Access,
+    writing: Writing,
+    embedder: Embedder,
+    *,
+    drop_missing: bool,
+    progress: OnProgress | None,
+) -> AddReport:
+    with access.folder.next_generation(clone=False) as (new, swap):
         store = EdgeStore.create(new, embedder.space.dimension)
         try:
             run = Reembedding(
@@ -101,7 +139,7 @@ class Reembedding:
             updated=total - len(errors),
             removed=len(errors),
             seconds=time.monotonic() - started,
-            errors=tuple(errors),
+            dropped=tuple(errors),
         )
 
     def _require_files(self) -> None:

@@ -7,6 +7,7 @@ Notable: an item is written whole (vector, metadata, text) by one call, or not a
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,7 +16,9 @@ from uuid import UUID
 from polymodal.results import Vector
 from polymodal.search.filters import Filter
 
-__all__ = ["Found", "Item", "Place", "Progress", "Store", "merge_places", "point_id"]
+__all__ = ["Found", "Item", "Place", "Progress", "Store", "is_item_id", "merge_places", "point_id"]
+
+ITEM_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Store(Protocol):
         ...
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Item]:
-        """The items that exist among `ids`."""
+        """The items that exist among `ids`; what is no id at all names none."""
         ...
 
     def at_paths(self, paths: Sequence[str]) -> Iterator[Item]:
@@ -152,6 +155,11 @@ class Store(Protocol):
     def close(self) -> None:
         """Release files and memory; calling it again does nothing."""
         ...
+
+
+def is_item_id(text: str) -> bool:
+    """Whether it is written as the id of an item is."""
+    return ITEM_ID.fullmatch(text) is not None
 
 
 def point_id(item_id: str) -> str:

@@ -34,11 +34,19 @@ def embed(
 
 
 def _embed_texts(embedder: Embedder, texts: Sequence[str]) -> list[Embedding | ItemError]:
-    good = [text for text in texts if text.strip()]
+    reasons = [_wrong(text) for text in texts]
+    good = [text for text, reason in zip(texts, reasons, strict=True) if not reason]
     vectors = iter(embedder.embed_texts(good) if good else ())
     return [
-        Embedding(text, "text", next(vectors))
-        if text.strip()
-        else ItemError(text, EMPTY, "UsageError")
-        for text in texts
+        ItemError(text if isinstance(text, str) else repr(text), reason, "UsageError")
+        if reason
+        else Embedding(text, "text", next(vectors))
+        for text, reason in zip(texts, reasons, strict=True)
     ]
+
+
+def _wrong(text: object) -> str:
+    """Why a text cannot be embedded; empty where it can."""
+    if not isinstance(text, str):
+        return f"is {type(text).__name__}, not a text."
+    return "" if text.strip() else EMPTY

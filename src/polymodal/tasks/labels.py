@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import UsageError
+from polymodal.media.tables import read_rows
 
 __all__ = ["LabelInput", "fill", "noun_phrase", "read_labels", "to_labels"]
 
 LabelInput = Sequence[str] | Mapping[str, str | Sequence[str]] | str | os.PathLike[str]
+
+LABEL_COLUMNS = ("label", "class", "category", "name")
+TEXT_COLUMNS = ("descriptions", "description", "text", "texts", "caption", "prompt")
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson"}
 
 PROMPT = re.compile(
     r"^(?:(?:this|here|it) is )?"
@@ -61,7 +66,8 @@ def to_labels(labels: LabelInput) -> dict[str, tuple[str, ...]]:
 def read_labels(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """A label file: TOML or JSON (`label = "description"` or a list of them), or a label a line.
 
-    In a text file, empty lines and lines that start with `#` are skipped.
+    In a text file, empty lines and lines that start with `#` are skipped. A CSV or JSONL table has
+    a column `label` and may have `description`; rows of one label add up.
 
     Raises:
         UsageError: when it cannot be read or holds no labels.
@@ -72,15 +78,19 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     except FileNotFoundError:
         raise UsageError(
             f"no label file at {file}. For labels themselves give a list: labels=[{str(path)!r}, …]"
+            " (command line: -l LABEL)."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the label file {file} cannot be read: {error}") from error
+    data: Any
     try:
-        data = _parse(file.suffix.lower(), text)
+        data = _rows(file) if file.suffix.lower() in TABLES else _parse(file, text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"the label file {file} cannot be parsed: {error}") from error
     if isinstance(data, dict) and isinstance(data.get("labels"), dict | list):
         data = data["labels"]
+    if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
+        data = _described(file, data)
     if not isinstance(data, dict | list):
         raise UsageError(f"the label file {file} holds neither a table nor a list of labels.")
     try:
@@ -129,10 +139,45 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence)
 
 
-def _parse(suffix: str, text: str) -> Any:
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Rows of a table of labels.
+
+    Raises:
+        UsageError: when there are none.
+    """
+    rows = read_rows(file)
+    if not rows:
+        raise UsageError(f"the label file {file} has no rows below a header such as: label")
+    return rows
+
+
+def _described(file: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Label -> descriptions of rows such as {"label": "saree", "description": "draped silk"}."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    named = {column.lower(): column for column in reversed(columns)}
+    label = next((named[name] for name in LABEL_COLUMNS if name in named), None)
+    if label is None:
+        raise UsageError(
+            f"the label file {file} has no column of labels: name it"
+            f" {' or '.join(LABEL_COLUMNS)} (found: {', '.join(columns)})."
+        )
+    told = next((named[name] for name in TEXT_COLUMNS if name in named), label)
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        name = str(row.get(label, "")).strip()
+        value = row.get(told, name)
+        labels.setdefault(name, []).extend(map(str, value if isinstance(value, list) else [value]))
+    return labels
+
+
+def _parse(file: Path, text: str) -> Any:
+    suffix = file.suffix.lower()
     if suffix == ".toml":
         return tomllib.loads(text)
     if suffix == ".json":
         return json.loads(text)
+    if suffix in (".yaml", ".yml"):
+        # Read as lines, it would make labels of its markup.
+        raise UsageError(f"the label file {file} is YAML: write it as TOML, JSON or CSV.")
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]

@@ -27,20 +27,17 @@ def match(
     *,
     limits: Limits,
     threshold: float | None = None,
-) -> Iterator[tuple[ImageInput, Match | MediaError]]:
-    """Yield `(picture, match)` for each pair, in order.
+) -> Iterator[tuple[ImageInput, Match | MediaError | UsageError]]:
+    """Yield `(picture, match)` for each pair, in order; a pair that lacks a part fails alone.
 
     Args:
         threshold: probability in 0..1 from which `Match.matches` is True.
 
     Raises:
-        UsageError: for an empty text, named by its position, or a threshold outside 0..1.
+        UsageError: for a threshold outside 0..1.
     """
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
-    for position, (_, text) in enumerate(pairs):
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f"the text of pair {position} is empty; say what to look for.")
     return _match(texts, pairs, limits, threshold)
 
 
@@ -49,13 +46,18 @@ def _match(
     pairs: Sequence[tuple[ImageInput, str]],
     limits: Limits,
     threshold: float | None,
-) -> Iterator[tuple[ImageInput, Match | MediaError]]:
+) -> Iterator[tuple[ImageInput, Match | MediaError | UsageError]]:
     embedder = texts.embedder
     calibration = calibration_of(embedder)
     provenance = provenance_of(embedder)
-    vectors = texts.embed([text for _, text in pairs])
-    pictures = embed_pictures(embedder, (image for image, _ in pairs), limits)
-    for (source, outcome), (_, text), vector in zip(pictures, pairs, vectors, strict=True):
+    whole = [pair for pair in pairs if _lacks(pair) is None]
+    vectors = iter(texts.embed([text for _, text in whole]))
+    pictures = embed_pictures(embedder, (image for image, _ in whole), limits)
+    for pair in pairs:
+        if (lack := _lacks(pair)) is not None:
+            yield pair[0], UsageError(lack)
+            continue
+        (source, outcome), text, vector = next(pictures), pair[1], next(vectors)
         if isinstance(outcome, MediaError):
             yield source, outcome
             continue
@@ -75,25 +77,33 @@ def _match(
         )
 
 
+def _lacks(pair: tuple[ImageInput, str]) -> str | None:
+    """What a pair cannot be judged without, as a reason; None for a whole pair."""
+    image, text = pair
+    if isinstance(image, str) and not image:
+        return f"no picture is named for the text {text!r}."
+    if not isinstance(text, str) or not text.strip():
+        return "the text is empty; say what to look for in the picture."
+    return None
+
+
 def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     """Pairs of a CSV, JSON or JSONL table: a path column and a text column, found by name.
 
-    A relative picture path counts from the table's folder.
+    A relative picture path counts from the table's folder. What a row lacks is empty in its pair.
 
     Raises:
-        UsageError: when there is no such column, or a row lacks a value; names the row.
+        UsageError: when there are no rows, or there is no such column.
     """
     rows = read_rows(path)
     if not rows:
-        raise UsageError(f"{path} has no rows.")
-    picture, text = path_column(rows), _text_column(path, rows)
+        raise UsageError(f"{path} has no rows below a header such as: image,text")
+    picture, text = path_column(rows, str(path)), _text_column(path, rows)
     folder = Path(path).parent
     pairs = []
-    for number, row in enumerate(rows, 1):
-        for column in (picture, text):
-            if not str(row.get(column, "")).strip():
-                raise UsageError(f"{path}, row {number}: no value for {column!r}.")
-        pairs.append((str(folder / str(row[picture])), str(row[text])))
+    for row in rows:
+        name = str(row.get(picture, "")).strip()
+        pairs.append((str(folder / name) if name else "", str(row.get(text, "")).strip()))
     return pairs
 
 

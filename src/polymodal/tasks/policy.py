@@ -140,11 +140,12 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
     except FileNotFoundError:
         known = policy_names()
         raise PolicyError(
-            f"no policy is called {name!r} and there is no such file{_nearest(name, known)}."
-            f" Policies that ship: {', '.join(known)}."
+            f"no policy is called {name!r} and there is no such file{_nearest(name, known)}"
+            f" (policies that ship: {', '.join(known)})."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"the policy file {name} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise PolicyError(f"the policy file {name} cannot be read: {reason}.") from error
 
 
 def parse_policy(text: str, source: str) -> Policy:
@@ -157,7 +158,12 @@ def parse_policy(text: str, source: str) -> Policy:
     try:
         return Policy.model_validate(data)
     except ValidationError as error:
-        reasons = [_reason(detail) for detail in error.errors()]
+        mistakes = error.errors()
+        if len(mistakes) > 1:  # pydantic counts a criterion with a mistake as missing as well
+            mistakes = [
+                each for each in mistakes if each["type"] != "too_short" or not each["input"]
+            ]
+        reasons = [_reason(detail) for detail in mistakes]
         raise PolicyError(f"the policy file {source}: {'; '.join(reasons)}.") from error
 
 
@@ -171,7 +177,10 @@ def _reason(detail: Any) -> str:
         parents: dict[int, type[BaseModel]] = {1: Policy, 3: Criterion, 4: Measure}
         fields = list(parents[len(detail["loc"])].model_fields)
         return f"{where}: there is no such key{_nearest(key, fields)} (keys: {', '.join(fields)})"
-    message = detail["msg"].removeprefix("Value error, ")
+    if detail["loc"] == ("criteria",):
+        return "criteria: a policy needs at least one table [[criteria]] with name and approve"
+    message = "is missing" if detail["type"] == "missing" else detail["msg"]
+    message = message.removeprefix("Value error, ").replace("valid tuple", "list in [ ]")
     return f"{where}: {message}" if where else str(message)
 
 

@@ -65,7 +65,12 @@ class Probe:
         self.space.require_same(
             embedder.space,
             f"use a probe with {embedder.space.model}",
-            f"Train it again on this model, or classify with -m {self.space.model}.",
+            "Train it again on this model"
+            + (
+                f", or classify with -m {self.space.model}."
+                if self.space.model != embedder.space.model
+                else f": {self.space.model} has changed since (another revision)."
+            ),
         )
 
     def probabilities(self, features: Vector) -> Doubles:
