@@ -73,18 +73,18 @@ def test_killed_runs_leave_whole_items_and_are_completed_by_the_next(tmp_path):
     prices = set()
     killed = completed = 0
     for kill in range(KILLS):
-        price = 1000 * (kill // 4)  # every fourth run updates what is there, in place
+        price = 1000 * kill  # so that every run has all items to update, in place
         prices |= {price + n for n in range(len(files))}
         process = python(ADD, tmp_path / "shop", table(tmp_path / "photos", files, price))
         assert process.stdout.readline() == "ready\n", process.stderr.read()
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.25))
         process.kill()
         out, _ = process.communicate()
         killed += process.returncode == -9
         completed += "done" in out
         if (tmp_path / "shop" / "collection.json").exists():
             require_whole(tmp_path / "shop", prices)
-    assert killed >= 20
+    assert killed >= KILLS // 2  # a fast machine finishes some
     csv = table(tmp_path / "photos", files, 50_000)
     finish(python(ADD, tmp_path / "shop", csv))
     with open_shop(tmp_path / "shop") as shop, open_shop(tmp_path / "fresh") as fresh:
