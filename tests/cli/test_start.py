@@ -128,6 +128,8 @@ def test_ctrl_c_is_one_line_and_exit_code_130(environment):
         stderr=subprocess.PIPE,
         env=environment,
         text=True,
+        # In a job in the background it is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(1.5)  # it now waits for its input
     process.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
 from polymodal.catalog.opening import open_embedder, read_card
@@ -48,8 +48,9 @@ def test_it_fits_every_protocol_of_an_embedder(starter: StarterEmbedder) -> None
 def test_pictures_come_out_as_from_the_network_itself(starter: StarterEmbedder) -> None:
     card = read_card("starter")
     side = (card.image_size_px, card.image_size_px)
+    assert (card.crop, card.resize) == ("center", "bicubic")
     pixels = np.stack(
-        [np.asarray(image.resize(side, Image.Resampling.BICUBIC)) for image in photographs()]
+        [np.asarray(ImageOps.fit(image, side, Image.Resampling.BICUBIC)) for image in photographs()]
     )
     outputs = session("image").run(["embedding", "features"], {"pixels": pixels})
     batch = [starter.preprocess(image) for image in photographs()]
