@@ -129,7 +129,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(environment):
         env=environment,
         text=True,
         # In a job in the background it is ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     time.sleep(1.5)  # it now waits for its input
     process.send_signal(signal.SIGINT)
