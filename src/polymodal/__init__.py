@@ -31,12 +31,23 @@ if TYPE_CHECKING:
         UsageError,
     )
     from polymodal.media.pictures import Limits
-    from polymodal.models.mock import MockEmbedder
+    from polymodal.models.messages import (
+        AudioPart,
+        Generation,
+        GenerationOptions,
+        GeneratorInfo,
+        ImagePart,
+        Message,
+        TextPart,
+        VideoPart,
+    )
+    from polymodal.models.mock import MockEmbedder, MockGenerator
     from polymodal.models.protocols import (
         Calibrated,
         Calibration,
         Embedder,
         FeatureExtractor,
+        Generator,
         ModelRequest,
     )
     from polymodal.results import (
@@ -64,6 +75,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddReport",
+    "AudioPart",
     "Calibrated",
     "Calibration",
     "Classification",
@@ -81,7 +93,12 @@ __all__ = [
     "FeatureExtractor",
     "FilterSyntaxError",
     "Finding",
+    "Generation",
+    "GenerationOptions",
+    "Generator",
+    "GeneratorInfo",
     "Hit",
+    "ImagePart",
     "ItemError",
     "ItemsFailed",
     "Limits",
@@ -89,8 +106,10 @@ __all__ = [
     "MediaError",
     "MediaNotFound",
     "MediaTooLarge",
+    "Message",
     "MissingDependency",
     "MockEmbedder",
+    "MockGenerator",
     "ModelRequest",
     "ModelUnavailable",
     "Policy",
@@ -104,23 +123,35 @@ __all__ = [
     "SpaceMismatch",
     "StorageError",
     "Suite",
+    "TextPart",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
+    "VideoPart",
 ]
 
 _ELSEWHERE = {
+    "AudioPart": "models.messages",
     "Calibrated": "models.protocols",
     "Calibration": "models.protocols",
     "Collection": "search",
     "Embedder": "models.protocols",
     "FeatureExtractor": "models.protocols",
+    "Generation": "models.messages",
+    "GenerationOptions": "models.messages",
+    "Generator": "models.protocols",
+    "GeneratorInfo": "models.messages",
+    "ImagePart": "models.messages",
     "Limits": "media.pictures",
+    "Message": "models.messages",
     "MockEmbedder": "models.mock",
+    "MockGenerator": "models.mock",
     "ModelRequest": "models.protocols",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
     "Suite": "suite",
+    "TextPart": "models.messages",
+    "VideoPart": "models.messages",
 }
 
 
