@@ -129,7 +129,7 @@ def name_the_starter(model: str, out: Output) -> None:
     """Say once, to a person, that the starter is a starter; remembered in the home folder."""
     if model != "starter" or out.as_json or out.quiet:
         return
-    from polymodal.search.folder import default_home
+    from polymodal.runtime.home import default_home
 
     marker = default_home() / "starter-noted"
     # A home that cannot be written only means that the note comes again.
