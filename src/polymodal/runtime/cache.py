@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal import __version__
-from polymodal.errors import StorageError, UsageError
+from polymodal.errors import UsageError
 from polymodal.runtime.database import Database, used_bytes
 from polymodal.runtime.home import default_home, switched_off
 
@@ -163,7 +163,7 @@ class Cache:
         size = 0
         if self.path.exists():
             query = "SELECT verb, count(*) FROM entries GROUP BY verb ORDER BY verb"
-            with self._named():
+            with self._data.named_errors():
                 counts = dict(self._data.read(lambda c: c.execute(query).fetchall()))
                 size = self._data.read(used_bytes)
         return CacheInfo(self.path, sum(counts.values()), size, self.max_bytes, counts, aside)
@@ -179,7 +179,7 @@ class Cache:
             path.unlink(missing_ok=True)
         if not self.path.exists():
             return 0
-        with self._named():
+        with self._data.named_errors():
             removed = self._data.write(lambda c: c.execute("DELETE FROM entries").rowcount)
             try:
                 self._data.read(lambda c: c.execute("VACUUM").fetchall())
@@ -225,23 +225,6 @@ class Cache:
                 UserWarning,
                 stacklevel=3,
             )
-
-    def _named(self) -> Any:
-        return _Named(self.path)
-
-
-class _Named:
-    """Turns what SQLite and the system say into an error that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (sqlite3.Error, OSError)):
-            raise StorageError(f"cannot use the cache {self.path}: {error}.") from error
 
 
 def _select(connection: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, str, int]]:

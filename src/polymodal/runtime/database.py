@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from polymodal.errors import UsageError
+from polymodal.errors import StorageError, UsageError
 
-__all__ = ["Database"]
+__all__ = ["Database", "used_bytes"]
 
 BUSY_S = 15.0
 """How long to wait for another process that is writing."""
@@ -89,6 +89,14 @@ class Database:
             return result
 
         return self.read(whole)
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Turn what SQLite and the system say into a `StorageError` that names the file."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"cannot use the {self._what} {self.path}: {error}.") from error
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
