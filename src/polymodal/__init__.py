@@ -66,6 +66,8 @@ if TYPE_CHECKING:
         Space,
         Verdict,
     )
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
@@ -76,6 +78,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AddReport",
     "AudioPart",
+    "Cache",
     "Calibrated",
     "Calibration",
     "Classification",
@@ -101,6 +104,7 @@ __all__ = [
     "ImagePart",
     "ItemError",
     "ItemsFailed",
+    "Journal",
     "Limits",
     "Match",
     "MediaError",
@@ -132,6 +136,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "AudioPart": "models.messages",
+    "Cache": "runtime.cache",
     "Calibrated": "models.protocols",
     "Calibration": "models.protocols",
     "Collection": "search",
@@ -142,6 +147,7 @@ _ELSEWHERE = {
     "Generator": "models.protocols",
     "GeneratorInfo": "models.messages",
     "ImagePart": "models.messages",
+    "Journal": "runtime.journal",
     "Limits": "media.pictures",
     "Message": "models.messages",
     "MockEmbedder": "models.mock",
