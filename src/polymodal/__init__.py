@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polymodal.errors import (
+        Attempt,
         CollectionDamaged,
         CollectionError,
         CollectionLocked,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         DamagedMedia,
         DamagedWeights,
         FilterSyntaxError,
+        InvalidAnswer,
         ItemsFailed,
         MediaError,
         MediaNotFound,
@@ -72,11 +74,13 @@ if TYPE_CHECKING:
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
     from polymodal.tasks.probe import Probe
+    from polymodal.tasks.structured import Structured
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AddReport",
+    "Attempt",
     "AudioPart",
     "Cache",
     "Calibrated",
@@ -102,6 +106,7 @@ __all__ = [
     "GeneratorInfo",
     "Hit",
     "ImagePart",
+    "InvalidAnswer",
     "ItemError",
     "ItemsFailed",
     "Journal",
@@ -126,6 +131,7 @@ __all__ = [
     "Space",
     "SpaceMismatch",
     "StorageError",
+    "Structured",
     "Suite",
     "TextPart",
     "UnsupportedMedia",
@@ -155,6 +161,7 @@ _ELSEWHERE = {
     "ModelRequest": "models.protocols",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
+    "Structured": "tasks.structured",
     "Suite": "suite",
     "TextPart": "models.messages",
     "VideoPart": "models.messages",
