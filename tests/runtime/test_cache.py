@@ -185,7 +185,29 @@ def test_a_damaged_file_is_set_aside_and_named(cache, damage):
     cache.put({"new": 1})
     assert cache.get(["new"]) == {"new": 1}
     cache.clear()
-    assert not aside.exists()
+    assert not list(aside.parent.glob("*.damaged-*"))
+
+
+def test_who_meets_damage_second_does_not_set_the_new_file_aside(cache, tmp_path):
+    cache.put({f"k{n:04}": "x" * 500 for n in range(400)})
+    cache.close()
+    whole = cache.path.read_bytes()
+    second = Cache(cache.path)
+    assert len(second.get(["k0001"])) == 1
+    cache.path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+    met = []
+
+    def read(connection):
+        """The first time, somebody else sets the file aside just before."""
+        if not met:
+            met.append(True)
+            with pytest.warns(UserWarning, match="is damaged"):
+                Cache(cache.path).get(["k0001"])
+            Cache(cache.path).put({"new": 1})
+        return connection.execute("SELECT key FROM entries ORDER BY key DESC").fetchall()
+
+    assert second._data.read(read) == [("new",)]
+    assert len(cache.info().set_aside) == 1
 
 
 def test_a_file_that_is_replaced_under_an_open_cache_is_noticed(cache):

@@ -21,7 +21,7 @@ from typing import Any
 
 from polymodal import __version__
 from polymodal.errors import UsageError
-from polymodal.runtime.database import Database, used_bytes
+from polymodal.runtime.database import FILES, Database, used_bytes
 from polymodal.runtime.home import default_home, switched_off
 
 __all__ = ["Cache", "CacheInfo", "cache_key", "canonical_json", "open_cache"]
@@ -165,8 +165,7 @@ class Cache:
             with self._data.named_errors():
                 counts = dict(self._data.read(lambda c: c.execute(query).fetchall()))
                 size = self._data.read(used_bytes)
-        files = self.path.parent.glob(f"{self.path.name}.damaged-*")
-        aside = tuple(sorted(files))
+        aside = tuple(self._data.all_set_aside())
         return CacheInfo(self.path, sum(counts.values()), size, self.max_bytes, counts, aside)
 
     def clear(self) -> int:
@@ -177,7 +176,8 @@ class Cache:
         """
         before = self.info()
         for path in before.set_aside:
-            path.unlink(missing_ok=True)
+            for suffix in FILES:
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
         if not self.path.exists():
             return 0
         with self._data.named_errors():
