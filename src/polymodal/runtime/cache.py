@@ -35,7 +35,8 @@ SOME = 500
 """Keys in one statement; SQLite allows 999 in old versions."""
 SCHEMA = """
 CREATE TABLE entries (
-    key TEXT PRIMARY KEY, verb TEXT NOT NULL, value TEXT NOT NULL, used INTEGER NOT NULL
+    key TEXT PRIMARY KEY, verb TEXT NOT NULL, value TEXT NOT NULL, digest TEXT NOT NULL,
+    used INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX oldest ON entries (used);
 """
@@ -127,9 +128,11 @@ class Cache:
         try:
             rows = self._data.read(lambda connection: list(_select(connection, keys)))
             old = int(time.time()) - TOUCH_AFTER_S
-            if stale := [key for key, _, used in rows if used < old]:
+            # The disk may have changed a value in a way that SQLite does not notice.
+            sound = [row for row in rows if row[2] == _digest(row[0], row[1])]
+            if stale := [key for key, *_, used in sound if used < old]:
                 self._touch(stale)
-            return {key: json.loads(value) for key, value, _ in rows}
+            return {key: json.loads(value) for key, value, *_ in sound}
         except (sqlite3.Error, OSError, ValueError, UsageError) as error:
             self._complain(error)
             return {}
@@ -141,10 +144,11 @@ class Cache:
             UsageError: a value is not JSON.
         """
         now = int(time.time())
-        rows = [(key, verb, canonical_json(value), now) for key, value in entries.items()]
+        texts = {key: canonical_json(value) for key, value in entries.items()}
+        rows = [(key, verb, text, _digest(key, text), now) for key, text in texts.items()]
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             self._evict(connection)
 
         try:
@@ -228,12 +232,18 @@ class Cache:
             )
 
 
-def _select(connection: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+def _select(
+    connection: sqlite3.Connection, keys: Sequence[str]
+) -> Iterator[tuple[str, str, str, int]]:
     for start in range(0, len(keys), SOME):
         some = keys[start : start + SOME]
         marks = ",".join("?" * len(some))
-        query = f"SELECT key, value, used FROM entries WHERE key IN ({marks})"
+        query = f"SELECT key, value, digest, used FROM entries WHERE key IN ({marks})"
         yield from connection.execute(query, some)
+
+
+def _digest(key: str, value: str) -> str:
+    return hashlib.sha256(f"{key}:{value}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def open_cache(

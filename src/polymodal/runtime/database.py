@@ -143,6 +143,8 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
+        # Of a damaged text what can be read, so that one row does not hide the others.
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
