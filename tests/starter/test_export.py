@@ -22,11 +22,11 @@ def tiny_backbone() -> backbones.Backbone:
     """A stem, two blocks (one that halves the grid, one with a skip), and the last convolution."""
     settings = [(16, 2, None), (16, 1, 48)]
     blocks = []
-    for width, stride, inside in settings:
+    for width, stride, expanded in settings:
         block = backbones.Block.__new__(backbones.Block)
         torch.nn.Module.__init__(block)
-        block.expand = backbones.SameConv(width, inside, 1) if inside else None
-        inside = inside or width
+        block.expand = backbones.SameConv(width, expanded, 1) if expanded else None
+        inside = expanded or width
         block.depthwise = backbones.SameConv(inside, inside, 3, stride, groups=inside)
         block.project = backbones.SameConv(inside, 16, 1)
         block.skip = stride == 1
