@@ -279,7 +279,7 @@ class EdgeStore:
         import qdrant_edge as edge
 
         words = self._model().embed_document(item.text)
-        vector: dict[str, Any] = {IMAGE: item.vector.tolist(), TEXT: words}
+        vector: dict[str, Any] = {IMAGE: edge_payload.floats(item.vector), TEXT: words}
         return edge.Point(point_id(item.id), vector, edge_payload.to_payload(item))
 
     def _words(self, text: str) -> edge.SparseVector | None:

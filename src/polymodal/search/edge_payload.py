@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ __all__ = [
     "TEXT",
     "WHOLE",
     "clear_intent",
+    "floats",
     "path_key",
     "read_intent",
     "to_found",
@@ -54,6 +56,11 @@ def path_key(path: str) -> int:
     """A path as the number that it is indexed by: 63 bits of its digest."""
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def floats(vector: Vector) -> array[float]:
+    """A vector as Edge takes it quickest; a list of Python's floats takes five times as long."""
+    return array("f", np.ascontiguousarray(vector, np.float32).tobytes())
 
 
 def to_payload(item: Item) -> dict[str, Any]:

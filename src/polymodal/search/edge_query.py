@@ -29,7 +29,7 @@ SCAN_LIMIT = 10_000
 by graph: about a millisecond."""
 GRAPH_LINKS = 16
 GRAPH_CANDIDATES_BUILDING = 100
-GRAPH_CANDIDATES = 128
+GRAPH_CANDIDATES = 192
 OVERSAMPLING = 2.0
 ACORN_UP_TO = 0.9
 """Share of items passing a filter up to which ACORN is used."""
@@ -80,11 +80,11 @@ def config(dimension: int) -> edge.EdgeConfig:
 
 
 def index_of(kind: edge.PayloadSchemaType) -> Any:
-    """The index of a part of `edge_filter`'s views, mapped like everything else."""
+    """The index of a part of `edge_filter`'s views."""
     import qdrant_edge as edge
 
     if kind == edge.PayloadSchemaType.Float:
-        return edge.FloatIndexParams(memory=edge.Memory.Cold, enable_hnsw=False)
+        return edge.FloatIndexParams(memory=edge.Memory.Pinned, enable_hnsw=False)
     return edge.KeywordIndexParams(memory=edge.Memory.Cold, enable_hnsw=False)
 
 
