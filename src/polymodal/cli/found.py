@@ -88,7 +88,7 @@ def print_groups(groups: Sequence[DuplicateGroup], out: Output) -> None:
 
 
 def _scored(hit: Hit) -> dict[str, Any]:
-    """A hit of a search: beside the score, which may be of fused ranks, the cosine if it has one."""
+    """A hit of a search: the cosine stands beside the score, which may be of fused ranks."""
     values = hit_values(hit)
     return values if hit.similarity is None else {**values, "cosine": hit.similarity}
 

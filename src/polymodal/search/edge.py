@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,14 @@ from uuid import uuid4
 
 from polymodal.errors import CollectionDamaged, CollectionError, PolymodalError, StorageError
 from polymodal.results import Vector
-from polymodal.search import edge_filter, edge_payload
+from polymodal.search import edge_payload
 from polymodal.search.edge_files import clone_shard
+from polymodal.search.edge_indexes import FieldIndexes
 from polymodal.search.edge_payload import IMAGE, SHOWN, TEXT, WHOLE
 from polymodal.search.edge_query import (
     SCAN_LIMIT,
     condition,
     config,
-    index_of,
     request,
     search_params,
 )
@@ -63,7 +63,7 @@ class EdgeStore:
         self._shard: edge.EdgeShard | None = shard
         self._folder = folder
         self._read_only = read_only
-        self._indexed: set[str] | None = None
+        self._indexes = FieldIndexes(shard)
         self._bm25: edge.Bm25 | None = None
 
     @classmethod
@@ -121,7 +121,10 @@ class EdgeStore:
             with commit_lock(self._folder, exclusive=True):
                 if rewrite:
                     edge_payload.write_intent(self._folder, [item.id for item in rewrite])
-                self._index_fields(points)
+                # An index is ten files to sync in every commit and to open in every view; without
+                # one a filter takes 10 ms over `SCAN_LIMIT` items.
+                if not self._is_small(len(points)):
+                    self._indexes.cover((each.payload or {}).get("find", {}) for each in points)
                 if points:
                     self._open.update(edge.UpdateOperation.upsert_points(points))
                 if remove:
@@ -252,7 +255,7 @@ class EdgeStore:
         with _mapped(f"build the search graph in {self._folder}"):
             require_space(self._folder, 0)
             if not self._is_small():
-                self._index_all_fields()
+                self._indexes.cover_all()
             built = self._open.optimize()
             self._open.flush()
             return built
@@ -294,48 +297,6 @@ class EdgeStore:
                 edge.Bm25Config(language="english", avg_len=AVERAGE_WORDS, ascii_folding=True)
             )
         return self._bm25
-
-    def _index_fields(self, points: Sequence[edge.Point]) -> None:
-        """Index the metadata fields of these points, where there are enough to need it.
-
-        An index is ten files to sync in every commit and to open in every view; without one a
-        filter takes 10 ms over `SCAN_LIMIT` items.
-        """
-        if self._is_small(len(points)):
-            return
-        paths: dict[str, edge.PayloadSchemaType] = {}
-        for point in points:
-            paths.update(edge_filter.indexes((point.payload or {}).get("find", {})))
-        self._create_indexes(paths)
-
-    def _index_all_fields(self) -> None:
-        """Index every metadata field that any item has."""
-        import qdrant_edge as edge
-
-        paths: dict[str, edge.PayloadSchemaType] = {}
-        offset: Any = None
-        while True:
-            page = edge.ScrollRequest(offset=offset, limit=1000, with_payload=_selected(["find"]))
-            records, offset = self._open.scroll(page)
-            for record in records:
-                paths.update(edge_filter.indexes((record.payload or {}).get("find", {})))
-            if offset is None:
-                break
-        self._create_indexes(paths)
-
-    def _create_indexes(self, paths: Mapping[str, edge.PayloadSchemaType]) -> None:
-        import qdrant_edge as edge
-
-        if self._indexed is None:
-            self._indexed = set(self._open.info().payload_schema)
-        wanted = {path: index_of(kind) for path, kind in paths.items()}
-        wanted["at"] = edge.IntegerIndexParams(
-            lookup=True, range=False, memory=edge.Memory.Cold, enable_hnsw=False
-        )
-        for path, params in wanted.items():
-            if path not in self._indexed:
-                self._open.update(edge.UpdateOperation.create_field_index(path, params))
-                self._indexed.add(path)
 
     def _is_small(self, more: int = 0) -> bool:
         return self._open.info().points_count + more < SCAN_LIMIT

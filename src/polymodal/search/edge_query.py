@@ -19,7 +19,6 @@ __all__ = [
     "SCAN_LIMIT",
     "condition",
     "config",
-    "index_of",
     "request",
     "search_params",
 ]
@@ -44,7 +43,8 @@ def config(dimension: int) -> edge.EdgeConfig:
     """An image vector, in a graph over int8 copies, and sparse words, beside the payload.
 
     All of it stays in files that are mapped, not read: opening is quick whatever the size, and the
-    system's page cache holds what queries touch.
+    system's page cache holds what queries touch. One thread searches: a query takes less time
+    than waking a second one, and several queries at once come from several callers.
     """
     import qdrant_edge as edge
 
@@ -75,17 +75,9 @@ def config(dimension: int) -> edge.EdgeConfig:
         ),
         payload_memory=edge.Memory.Cold,
         id_tracker_memory=edge.Memory.Cold,
+        max_search_threads=1,
         wal_enabled=False,
     )
-
-
-def index_of(kind: edge.PayloadSchemaType) -> Any:
-    """The index of a part of `edge_filter`'s views."""
-    import qdrant_edge as edge
-
-    if kind == edge.PayloadSchemaType.Float:
-        return edge.FloatIndexParams(memory=edge.Memory.Pinned, enable_hnsw=False)
-    return edge.KeywordIndexParams(memory=edge.Memory.Cold, enable_hnsw=False)
 
 
 def search_params(filter: Filter | None, *, exact: bool) -> edge.SearchParams:  # noqa: A002
@@ -145,7 +137,7 @@ def condition(
     """A filter on metadata that leaves out some ids as well."""
     import qdrant_edge as edge
 
-    must: list[edge.ConditionType] = [] if filter is None else [edge_filter.to_edge(filter)]
+    must = [] if filter is None else edge_filter.conditions(filter)
     if not exclude:
         return edge.Filter(must=must) if must else None
     hidden = edge.HasIdCondition({point_id(each) for each in exclude})
