@@ -65,6 +65,7 @@ class EdgeStore:
         self._read_only = read_only
         self._indexes = FieldIndexes(shard)
         self._bm25: edge.Bm25 | None = None
+        self._points: int | None = None
 
     @classmethod
     def create(cls, folder: Path, dimension: int) -> EdgeStore:
@@ -159,7 +160,8 @@ class EdgeStore:
         if vector is None and words is None:
             return []
         with _mapped(f"search the store in {self._folder}"):
-            wanted, params = condition(filter, exclude), search_params(filter, exact=exact)
+            wanted = condition(filter, exclude)
+            params = search_params(filter, self._size(), exact=exact)
             limit = k + offset
             if words is None:
                 points = self._open.query(request(vector, None, limit + 1, wanted, params))
@@ -188,7 +190,7 @@ class EdgeStore:
     ) -> list[tuple[str, float]]:
         """Point ids and cosines only: what a benchmark of the index compares."""
         with _mapped(f"search the store in {self._folder}"):
-            params = search_params(filter, exact=exact)
+            params = search_params(filter, self._size(), exact=exact)
             asked = request(vector, None, k, condition(filter), params)
             return [(str(point.id), point.score) for point in self._open.query(asked)]
 
@@ -297,6 +299,12 @@ class EdgeStore:
                 edge.Bm25Config(language="english", avg_len=AVERAGE_WORDS, ascii_folding=True)
             )
         return self._bm25
+
+    def _size(self) -> int:
+        """How many points there are; a view is asked once."""
+        if self._points is None or not self._read_only:
+            self._points = self._open.info().points_count
+        return self._points
 
     def _is_small(self, more: int = 0) -> bool:
         return self._open.info().points_count + more < SCAN_LIMIT

@@ -49,6 +49,8 @@ SHOWN = ("item",)
 """What a hit needs of the payload; `find` and `at` are only searched by."""
 WHOLE = (*SHOWN, "look")
 """What makes an item, the vector aside."""
+_read_json = json.JSONDecoder().raw_decode
+"""As `json.loads`, without its look for white space: every hit is read by it."""
 NO_VECTOR = np.zeros(0, np.float32)
 
 
@@ -92,10 +94,11 @@ def to_item(record: edge.Record) -> Item:
 
 def _to_item(payload: dict[str, Any], vectors: Any) -> Item:
     # Both are taken from the point by the caller, once: each access converts them anew.
-    about = json.loads(payload["item"])
+    about, _ = _read_json(payload["item"])
     places = {
         path: Place(entry["meta"], entry.get("from", "")) for path, entry in about["places"].items()
     }
+    look = payload.get("look")
     return Item(
         id=about["id"],
         path=about["path"],
@@ -104,7 +107,7 @@ def _to_item(payload: dict[str, Any], vectors: Any) -> Item:
         bytes=about["bytes"],
         width_px=about["size"][0],
         height_px=about["size"][1],
-        look=base64.b64decode(payload.get("look", "")),
+        look=base64.b64decode(look) if look else b"",
         places=places,
     )
 
