@@ -6,7 +6,8 @@ A documented run rather than a test: it takes an hour or more on two cores and a
 Vectors are those of `search_data`. They are written through a collection as an import would, so
 metadata, their indexes and the search graph are all there. Then a process of its own opens the
 collection and searches: its peak memory (VmHWM, mapped files included) is what a user's process
-takes. `--folder` keeps what was built, and a second run with it only searches.
+takes. Mapped files count as far as queries have touched them; the system takes these pages back
+when it needs them. `--folder` keeps what was built, and a second run with it only searches.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
         ["on disk", f"{folder_bytes(folder / 'shop') / 1e9:.2f} GB"],
     ]
     print(markdown([f"{built['count']:,} vectors of {real.shape[1]}", ""], rows))
-    print(f"\n{what}; {len(queries)} queries, each twice; {conditions('qdrant-edge-py')}")
+    notes = "".join(f"; {note}" for note in arguments.note)
+    about = f"{what}; {len(queries)} queries, each twice{notes}"
+    print(f"\n{about}; {conditions('qdrant-edge-py')}")
 
 
 def main() -> None:
@@ -156,6 +159,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help=search_speed.CACHE_HELP)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="build there and keep it")
+    parser.add_argument("--note", nargs="*", default=[], help="what to say below the table")
     parser.add_argument("--search", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.search:
