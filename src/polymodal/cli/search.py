@@ -85,8 +85,9 @@ def search(
 
     Example: polymodal search "red saree under 2000 rupees" --html found.html
 
-    With --json a line is {"id", "path", "score", "metadata"}, best first; for several queries
-    {"query", "results": [...]}.
+    With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first; for several
+    queries {"query", "results": [...]}. The score ranks and may be of fused ranks; the cosine is
+    missing where no vector was compared.
     """
     out = Output(as_json=json, quiet=quiet)
     several = query is not None or queries is not None
@@ -129,7 +130,7 @@ def similar(
 
     The picture itself is left out.
 
-    With --json a line is {"id", "path", "score", "metadata"}, best first.
+    With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first.
     """
     out = Output(as_json=json, quiet=quiet)
     with open_for(collection, model, device) as shop:

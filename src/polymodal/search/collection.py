@@ -215,12 +215,14 @@ class Collection:
         Raises:
             SpaceMismatch: the collection is of another space.
         """
+        from polymodal.search.writer import COMMIT_ITEMS
+
         written = 0
         with self._access.writing(create_in=space) as writing:
             batch: list[Item] = []
             for item in items:
                 batch.append(item)
-                if len(batch) == 512:
+                if len(batch) == COMMIT_ITEMS:
                     written += self._put_batch(writing, batch)
                     batch = []
             written += self._put_batch(writing, batch)
