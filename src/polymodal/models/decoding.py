@@ -1,0 +1,130 @@
+"""Beam search over a decoder that reads one token more at a time; one beam is greedy search.
+
+Notable: a photograph's candidates do not depend on its batch: each is searched on its own scores,
+is closed when nothing alive can still win, and what the batch computes for it afterwards is not
+looked at. Ties go to the lower token number.
+
+Shapes: B photographs, S beams, T tokens, V words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Candidate", "Search", "beam_search"]
+
+Floats = NDArray[np.float32]
+Step = Callable[[NDArray[np.int64], Any], tuple[Floats, Any]]
+"""Tokens [B, S, T] and the past to log-probabilities [B, S, T, V] and the new past."""
+Reorder = Callable[[Any, NDArray[np.int64]], Any]
+"""The past with beam `rows[b, s]` of each photograph in place of beam s."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished text: its tokens without the end mark, and its summed log-probability."""
+
+    tokens: tuple[int, ...]
+    logprob: float
+
+    def score(self, alpha: float) -> float:
+        """Log-probability over length (end mark included) to the power of `alpha`."""
+        return self.logprob / float((len(self.tokens) + 1) ** alpha)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        beams: texts kept alive; 1 is greedy.
+        longest: most tokens of a text.
+        alpha: power of the length that scores are divided by; 0 prefers short texts.
+        end: the end mark.
+        banned: tokens that are never said.
+    """
+
+    beams: int
+    longest: int
+    alpha: float
+    end: int
+    banned: tuple[int, ...] = ()
+
+
+@dataclass
+class _State:
+    """The search for one photograph."""
+
+    alive: list[Candidate]
+    finished: list[Candidate] = field(default_factory=list)
+    closed: bool = False
+
+
+def beam_search(
+    step: Step, reorder: Reorder, prompts: NDArray[np.int64], past: Any, search: Search
+) -> list[list[Candidate]]:
+    """Finished texts of each photograph, best first, at most `search.beams`.
+
+    Args:
+        prompts: tokens [B, T] to begin with; they are not part of the texts.
+        past: the decoder's past before the prompts, for one beam a photograph.
+    """
+    logprobs, past = step(prompts[:, None], past)
+    states = [_State([Candidate((), 0.0)]) for _ in prompts]
+    scores = logprobs[:, :, -1].astype(np.float64)
+    for length in range(1, search.longest + 1):
+        rows = np.zeros((len(states), search.beams), np.int64)
+        tokens = np.full((len(states), search.beams, 1), search.end, np.int64)
+        for b, state in enumerate(states):
+            if state.closed:
+                continue
+            kept = _advance(state, scores[b], search, last=length == search.longest)
+            for s, (row, token) in enumerate(kept):
+                rows[b, s], tokens[b, s, 0] = row, token
+        if all(state.closed for state in states):
+            break
+        logprobs, past = step(tokens, reorder(past, rows))
+        scores = logprobs[:, :, -1].astype(np.float64)
+    return [_ranked(state.finished, search) for state in states]
+
+
+def _advance(
+    state: _State, scores_SV: NDArray[np.float64], search: Search, *, last: bool
+) -> list[tuple[int, int]]:
+    """Grow the texts alive by one token; returns (beam it came from, token) of those kept."""
+    scores_SV = scores_SV[: len(state.alive)].copy()
+    scores_SV[:, list(search.banned)] = -np.inf
+    totals = scores_SV + np.array([text.logprob for text in state.alive])[:, None]
+    flat = totals.ravel()
+    # A beam's end mark is one of its choices, so twice the beams always leaves enough alive.
+    count = min(2 * search.beams, flat.size) if search.beams > 1 else 1
+    order = np.argsort(-flat, kind="stable")[:count] if count > 1 else [int(flat.argmax())]
+    alive, kept = [], []
+    for position in order:
+        row, token = divmod(int(position), scores_SV.shape[1])
+        text = state.alive[row]
+        if token == search.end:
+            state.finished.append(Candidate(text.tokens, float(flat[position])))
+        elif len(alive) < search.beams and np.isfinite(flat[position]):
+            alive.append(Candidate((*text.tokens, token), float(flat[position])))
+            kept.append((row, token))
+    state.alive = alive
+    if last or not alive:
+        state.finished += [text for text in alive if last]
+        state.closed = True
+    elif len(state.finished) >= search.beams:
+        worst = _ranked(state.finished, search)[-1].score(search.alpha)
+        # The best a text alive can reach: no more loss, the greatest length.
+        bound = alive[0].logprob / float((search.longest + 1) ** search.alpha)
+        state.closed = bound <= worst
+    return kept
+
+
+def _ranked(finished: Sequence[Candidate], search: Search) -> list[Candidate]:
+    ranked = sorted(finished, key=lambda text: (-text.score(search.alpha), text.tokens))
+    return ranked[: search.beams]
