@@ -9,7 +9,6 @@ but the decoder never says `<unk>`.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from polymodal.models.wording import split_words as words
+
+__all__ = ["Vocabulary", "vectors", "vocabulary", "words"]
 
 PAD, EOS, UNKNOWN, CAPTION, QUESTION, ANSWER, SHORT, DETAILED, ABOUT = range(9)
 SPECIAL = (
@@ -32,18 +35,6 @@ SPECIAL = (
 )
 START_STD = 0.05  # of word vectors
 LEAST = 4  # a word that training captions hold less often is unknown
-
-# Letters and digits, inner hyphens, dots and apostrophes; "'s" and "n't" stand alone as in the
-# Penn Treebank.
-WORD = re.compile(
-    r"[a-z0-9]+?(?=n't\b)|n't\b|'(?:s|re|ll|ve|d|m)\b|[a-z0-9]+(?:[-.,][a-z0-9]+)*", re.IGNORECASE
-)
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, in lower case, without punctuation."""
-    return [word.lower() for word in WORD.findall(text.replace("’", "'"))]
-
 
 @dataclass(frozen=True)
 class Vocabulary:

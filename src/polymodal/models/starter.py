@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from PIL import Image
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["CROPS", "FILTERS", "StarterCalibration", "StarterEmbedder", "StarterSpec"]
+__all__ = [
+    "CROPS",
+    "FILTERS",
+    "StarterCalibration",
+    "StarterEmbedder",
+    "StarterSpec",
+    "open_session",
+]
 
 IMAGE_FILE = "embedder/image.onnx"
 TEXT_FILE = "embedder/text.onnx"
@@ -110,11 +117,21 @@ class StarterEmbedder:
 
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
-        return self._run_images(batch, "embedding", self.space.dimension)
+        return self._run_images(batch, ["embedding"], self.space.dimension)[0]
 
     def extract_features(self, batch: Sequence[Pixels]) -> Vector:
         """See `FeatureExtractor.extract_features`."""
-        return self._run_images(batch, "features", 0)
+        return self._run_images(batch, ["features"], 0)[0]
+
+    def embed_and_grid(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """Vectors as `embed_images` gives them, and float32 features of places from the same pass.
+
+        The grids have the shape (n, places, features); the captioner reads them.
+        """
+        if not batch:
+            return self.embed_images(batch), np.zeros((0, 0, 0), np.float32)
+        vectors, grids = self._run_images(batch, ["embedding", "grid"], 0)
+        return vectors, grids
 
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
@@ -136,14 +153,20 @@ class StarterEmbedder:
             vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
 
-    def _run_images(self, batch: Sequence[Pixels], output: str, width: int) -> Vector:
-        parts = [np.zeros((0, width), np.float32)] if not batch else []
+    def _run_images(
+        self, batch: Sequence[Pixels], outputs: list[str], width: int
+    ) -> list[Vector]:
+        if not batch:
+            return [np.zeros((0, width), np.float32) for _ in outputs]
+        parts = []
         size = CPU_IMAGE_BATCH if len(self._providers) == 1 else GPU_IMAGE_BATCH
         for start in range(0, len(batch), size):
             pixels = np.stack(batch[start : start + size])
-            parts.append(self._session(IMAGE_FILE).run([output], {"pixels": pixels})[0])
-        vectors: Vector = np.concatenate(parts).astype(np.float32, copy=False)
-        return vectors
+            parts.append(self._session(IMAGE_FILE).run(outputs, {"pixels": pixels}))
+        return [
+            np.concatenate(each).astype(np.float32, copy=False)
+            for each in zip(*parts, strict=True)
+        ]
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         with self._lock:
@@ -169,7 +192,7 @@ class StarterEmbedder:
     def _session(self, name: str) -> Any:
         with self._lock:
             if name not in self._sessions:
-                self._sessions[name] = _open_session(self._read(name), self._providers)
+                self._sessions[name] = open_session(self._read(name), self._providers)
             return self._sessions[name]
 
 
@@ -198,7 +221,8 @@ def resize_square(image: Image.Image, side_px: int, crop: str, resize: str) -> P
     return np.asarray(canvas)
 
 
-def _open_session(model: bytes, providers: list[str]) -> Any:
+def open_session(model: bytes, providers: list[str]) -> Any:
+    """An onnxruntime session on the cores this process may use."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

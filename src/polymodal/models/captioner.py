@@ -1,0 +1,286 @@
+"""The starter captioner: the embedder's image tower, a projector and a small decoder in ONNX.
+
+Notable: the decoder reads one token more at a time and keeps the keys and values of those before
+(`past`), so a caption costs as many small steps as it has words. Beams share their picture. Weight
+files arrive as verified bytes and are read on first use.
+
+Shapes: B pictures, S beams, T tokens, L layers, H heads, P tokens already read, V words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polymodal.errors import DamagedWeights, UsageError
+from polymodal.models.decoding import Candidate, Search, beam_search
+from polymodal.models.describing import Said, Sight, Style
+from polymodal.models.protocols import Pixels
+from polymodal.models.starter import open_session
+from polymodal.models.wording import split_words
+from polymodal.results import Provenance
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from polymodal.models.starter import StarterEmbedder
+
+__all__ = ["CaptionerSpec", "StarterCaptioner"]
+
+LOOK_FILE = "captioner/look.onnx"
+STEP_FILE = "captioner/step.onnx"
+WORDS_FILE = "captioner/words.json"
+
+BATCH = 16
+LONGEST_PROMPT = 24
+"""Tokens; with the longest caption they must fit the decoder's positions."""
+STYLE_MARKS = {"plain": "caption", "short": "short", "detailed": "detailed"}
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CaptionerSpec:
+    """What the card says.
+
+    Attributes:
+        beams: width of the search that scored best on development data.
+        alpha: power of the length that candidates are ranked by.
+        longest: most words of a caption; of a detailed one half more.
+    """
+
+    provenance: Provenance
+    beams: int
+    alpha: float
+    longest_tokens: int
+
+
+@dataclass(frozen=True)
+class Words:
+    """The decoder's words and prompt marks."""
+
+    words: tuple[str, ...]
+    numbers: dict[str, int]
+    marks: dict[str, int]
+
+    @classmethod
+    def parse(cls, content: bytes) -> Words:
+        """From the JSON file beside the weights.
+
+        Raises:
+            DamagedWeights: when it is something else.
+        """
+        try:
+            data = json.loads(content)
+            words = tuple(str(word) for word in data["words"])
+            marks = {str(name): int(number) for name, number in data["marks"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedWeights(f"{WORDS_FILE} is not a list of words: {error}") from error
+        return cls(words, {word: number for number, word in enumerate(words)}, marks)
+
+    def ids(self, text: str) -> list[int]:
+        """Token numbers of a text; unknown words are the mark `unk`."""
+        return [self.numbers.get(word, self.marks["unk"]) for word in split_words(text)]
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """Words of token numbers."""
+        return " ".join(self.words[token] for token in tokens)
+
+
+class StarterCaptioner:
+    """Fits `Captioner`. Safe to use from several threads."""
+
+    def __init__(
+        self, spec: CaptionerSpec, read: Callable[[str], bytes], embedder: StarterEmbedder
+    ) -> None:
+        """`read(name)` gives the verified bytes of a weight file; it is called on first use."""
+        self._spec = spec
+        self._read = read
+        self._embedder = embedder
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Any] = {}
+        self._words: Words | None = None
+
+    @property
+    def provenance(self) -> Provenance:
+        """See `Captioner.provenance`."""
+        return self._spec.provenance
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Embedder.image_size_px`."""
+        return self._embedder.image_size_px
+
+    @property
+    def words(self) -> Words:
+        """What the decoder can say."""
+        with self._lock:
+            if self._words is None:
+                self._words = Words.parse(self._read(WORDS_FILE))
+            return self._words
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """See `Embedder.preprocess`."""
+        return self._embedder.preprocess(image)
+
+    def look(self, batch: Sequence[Pixels]) -> list[Sight]:
+        """See `Captioner.look`."""
+        embeddings, grids = self._embedder.embed_and_grid(batch)
+        return [Sight(vector, grid) for vector, grid in zip(embeddings, grids, strict=True)]
+
+    def caption(
+        self,
+        sights: Sequence[Sight],
+        *,
+        style: Style = "plain",
+        about: str = "",
+        candidates: int = 1,
+        beams: int | None = None,
+    ) -> list[list[Said]]:
+        """See `Captioner.caption`."""
+        if style not in STYLE_MARKS:
+            raise UsageError(f"style {style!r} is not known; use {', '.join(STYLE_MARKS)}.")
+        if candidates < 1 or (beams is not None and beams < 1):
+            raise UsageError("candidates and beams must be 1 or more.")
+        prompt = self._caption_prompt(style, about)
+        width = max(candidates, self._spec.beams if beams is None else beams)
+        search = self._search(width, self._spec.alpha, self._spec.longest_tokens)
+        found = self._decode(sights, [prompt] * len(sights), search)
+        return [each[:candidates] for each in found]
+
+    def answer(
+        self, sights: Sequence[Sight], questions: Sequence[str], *, candidates: int = 1
+    ) -> list[list[Said]]:
+        """See `Captioner.answer`."""
+        prompts = [self._question_prompt(question) for question in questions]
+        found = self._decode(sights, prompts, self._search(max(candidates, 3), 0.0, 3))
+        return [each[:candidates] for each in found]
+
+    def score_answers(
+        self, sights: Sequence[Sight], questions: Sequence[str], answers: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """See `Captioner.score_answers`."""
+        out = []
+        for sight, question, each in zip(sights, questions, answers, strict=True):
+            prompt = self._question_prompt(question)
+            out.append(self._score(sight, prompt, [self.words.ids(text) for text in each]))
+        return out
+
+    def knows(self, word: str) -> bool:
+        """Whether the decoder can say a word."""
+        return word in self.words.numbers
+
+    def _caption_prompt(self, style: Style, about: str) -> list[int]:
+        marks = self.words.marks
+        if not about.strip():
+            return [marks[STYLE_MARKS[style]]]
+        if style != "plain":
+            raise UsageError("a guided caption (about) has no style; leave one of them out.")
+        known = [token for token in self.words.ids(about) if token != marks["unk"]]
+        if not known:
+            raise UsageError(
+                f"{self.provenance.model} knows none of the words in {about!r}; use simple words"
+                " for what may be in the picture."
+            )
+        return [marks["about"], *known[:LONGEST_PROMPT], marks["caption"]]
+
+    def _question_prompt(self, question: str) -> list[int]:
+        tokens = self.words.ids(question)
+        if not tokens:
+            raise UsageError("the question has no words.")
+        if len(tokens) > LONGEST_PROMPT:
+            raise UsageError(
+                f"the question has {len(tokens)} words; {self.provenance.model} reads at most"
+                f" {LONGEST_PROMPT}."
+            )
+        return [self.words.marks["question"], *tokens, self.words.marks["answer"]]
+
+    def _search(self, beams: int, alpha: float, longest: int) -> Search:
+        marks = self.words.marks
+        banned = tuple(number for name, number in marks.items() if name != "eos")
+        return Search(beams, longest, alpha, marks["eos"], banned)
+
+    def _decode(
+        self, sights: Sequence[Sight], prompts: Sequence[list[int]], search: Search
+    ) -> list[list[Said]]:
+        """Candidates of each picture; prompts of one length share a batch: no padding."""
+        out: list[list[Said]] = [[] for _ in sights]
+        order = sorted(range(len(sights)), key=lambda row: len(prompts[row]))
+        while order:
+            length = len(prompts[order[0]])
+            rows = [row for row in order[:BATCH] if len(prompts[row]) == length]
+            order = order[len(rows) :]
+            seen = self._see([sights[row] for row in rows])
+            ids = np.array([prompts[row] for row in rows], np.int64)
+            found = beam_search(
+                lambda tokens, past, seen=seen: self._step(tokens, seen, past),
+                _reorder,
+                ids,
+                _empty_past(seen, 1),
+                search,
+            )
+            for row, candidates in zip(rows, found, strict=True):
+                out[row] = [self._said(each, search.alpha) for each in candidates]
+        return out
+
+    def _said(self, found: Candidate, alpha: float) -> Said:
+        mean = found.logprob / (len(found.tokens) + 1)
+        text = self.words.text(found.tokens)
+        return Said(text, found.logprob, found.score(alpha), math.exp(mean))
+
+    def _score(self, sight: Sight, prompt: list[int], answers: list[list[int]]) -> list[float]:
+        marks = self.words.marks
+        seen = self._see([sight])
+        whole = [[*prompt, *tokens, marks["eos"]] for tokens in answers]
+        longest = max(map(len, whole), default=0)
+        # Padding comes after what is scored, and a token sees only what is before it.
+        ids = np.full((1, len(whole), longest), marks["eos"], np.int64)
+        for row, tokens in enumerate(whole):
+            ids[0, row, : len(tokens)] = tokens
+        if not whole:
+            return []
+        logprobs, _ = self._step(ids[:, :, :-1], seen, _empty_past(seen, len(whole)))
+        out = []
+        for row, tokens in enumerate(whole):
+            places = np.arange(len(prompt), len(tokens))
+            unknown = marks["unk"] in tokens[len(prompt) :] or not answers[row]
+            total = float(logprobs[0, row, places - 1, np.array(tokens)[places]].sum())
+            out.append(-math.inf if unknown else total)
+        return out
+
+    def _see(self, sights: Sequence[Sight]) -> Floats:
+        """Keys and values of pictures for every layer: [L, 2, B, H, M, D / H]."""
+        grids = np.stack([sight.grid for sight in sights])
+        seen: Floats = self._session(LOOK_FILE).run(["sight"], {"grid": grids})[0]
+        return seen
+
+    def _step(
+        self, tokens: NDArray[np.int64], seen: Floats, past: Floats
+    ) -> tuple[Floats, Floats]:
+        feed = {"tokens": tokens, "sight": seen, "past": past}
+        logprobs, grown = self._session(STEP_FILE).run(["logprobs", "grown"], feed)
+        return logprobs, grown
+
+    def _session(self, name: str) -> Any:
+        with self._lock:
+            if name not in self._sessions:
+                self._sessions[name] = open_session(self._read(name), ["CPUExecutionProvider"])
+            return self._sessions[name]
+
+
+def _empty_past(seen: Floats, beams: int) -> Floats:
+    """[L, 2, B, S, H, P = 0, D / H]."""
+    layers, two, pictures, heads, _, width = seen.shape
+    return np.zeros((layers, two, pictures, beams, heads, 0, width), np.float32)
+
+
+def _reorder(past: Floats, rows: NDArray[np.int64]) -> Floats:
+    """The past with beam `rows[b, s]` in place of beam s."""
+    pictures = np.arange(rows.shape[0])[:, None]
+    return past[:, :, pictures, rows]
