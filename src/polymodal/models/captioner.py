@@ -256,9 +256,11 @@ class StarterCaptioner:
 
     def _see(self, sights: Sequence[Sight]) -> Floats:
         """Keys and values of pictures for every layer: [L, 2, B, H, M, D / H]."""
-        grids = np.stack([sight.grid for sight in sights])
-        seen: Floats = self._session(LOOK_FILE).run(["sight"], {"grid": grids})[0]
-        return seen
+        session = self._session(LOOK_FILE)
+        # One at a time: sums over 2,560 features are split by the number of rows, and a picture
+        # must look the same alone and in a batch, to the last bit.
+        each = [session.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
+        return np.concatenate(each, axis=2)
 
     def _step(
         self, tokens: NDArray[np.int64], seen: Floats, past: Floats
