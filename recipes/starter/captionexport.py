@@ -81,7 +81,7 @@ def store(source: Path, target: Path) -> None:
 
 
 def trace(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path) -> None:
-    """Write a module with its batch, beams, tokens and past free; weights stay as torch has them."""
+    """Write a module with batch, beams, tokens and past of any size."""
     names = {
         "grid": {0: "pictures"},
         "tokens": {0: "pictures", 1: "beams", 2: "tokens"},

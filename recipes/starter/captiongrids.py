@@ -53,7 +53,7 @@ def tower(paths: list[Path], threads: int) -> Run:
         grids = [session.run(["grid"], {"pixels": pixels_BHWC})[0] for session in sessions]
         flat = [
             grid.reshape(len(grid), grid.shape[1], -1).transpose(0, 2, 1)
-            if grid.ndim == 4  # noqa: PLR2004 - [B, C, H, W]
+            if grid.ndim == 4
             else grid
             for grid in grids
         ]

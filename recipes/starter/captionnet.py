@@ -101,9 +101,7 @@ class Captioner(nn.Module):
 
         for number, layer in enumerate(self.layers):
             q, k, v = (
-                padded(layer.own(layer.norm1(x)))
-                .view(B * S, T, 3, H, -1)
-                .permute(2, 0, 3, 1, 4)
+                padded(layer.own(layer.norm1(x))).view(B * S, T, 3, H, -1).permute(2, 0, 3, 1, 4)
             )
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = layer.after_own(x, y.transpose(1, 2).reshape(B * S * T, -1)[real])
@@ -125,9 +123,7 @@ class Captioner(nn.Module):
         hidden = torch.where(seen_TK, 0.0, -1e9)
         grown = []
         for number, layer in enumerate(self.layers):
-            q, k, v = (
-                layer.own(layer.norm1(x)).view(B, S, T, 3, H, -1).permute(3, 0, 1, 4, 2, 5)
-            )
+            q, k, v = layer.own(layer.norm1(x)).view(B, S, T, 3, H, -1).permute(3, 0, 1, 4, 2, 5)
             k = torch.cat([past[number, 0], k], 3)
             v = torch.cat([past[number, 1], v], 3)
             grown.append(torch.stack([k, v]))

@@ -137,7 +137,6 @@ def question_only(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    said = []
     models = {}
     for kind in questions.KINDS:
         rows = [a for a in train if a.kind == kind]
@@ -145,6 +144,5 @@ def question_only(
         counter = CountVectorizer(ngram_range=(1, 2), token_pattern=pattern)
         model = make_pipeline(counter, LogisticRegression(C=1.0, max_iter=300))
         models[kind] = model.fit([a.question for a in rows], [a.answer for a in rows])
-    for item in asked:
-        said.append(str(models[item.kind].predict([item.question])[0]))
+    said = [str(models[item.kind].predict([item.question])[0]) for item in asked]
     return accuracy(said, asked)

@@ -30,10 +30,47 @@ from recipes.starter.captionwords import ABOUT, ANSWER, CAPTION, DETAILED, EOS, 
 
 MOST_WORDS = 20
 SHORT_WORDS, DETAILED_WORDS = 8, 14
-FILLING = set(
-    "a an the in on is and with of are to at his her it its their while as by for from into "
-    "this that there some one two three other another near through over up down out off".split()
-)
+FILLING = {
+    "a",
+    "an",
+    "the",
+    "in",
+    "on",
+    "is",
+    "and",
+    "with",
+    "of",
+    "are",
+    "to",
+    "at",
+    "his",
+    "her",
+    "it",
+    "its",
+    "their",
+    "while",
+    "as",
+    "by",
+    "for",
+    "from",
+    "into",
+    "this",
+    "that",
+    "there",
+    "some",
+    "one",
+    "two",
+    "three",
+    "other",
+    "another",
+    "near",
+    "through",
+    "over",
+    "up",
+    "down",
+    "out",
+    "off",
+}
 
 Sequence_ = tuple[list[int], list[int]]
 """Prompt and target, as token numbers."""

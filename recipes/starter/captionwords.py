@@ -36,6 +36,7 @@ SPECIAL = (
 START_STD = 0.05  # of word vectors
 LEAST = 4  # a word that training captions hold less often is unknown
 
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Words by number; the first numbers are `SPECIAL`."""
@@ -73,8 +74,11 @@ class Vocabulary:
 def vocabulary(texts: Iterable[Sequence[str]], always: Iterable[str] = ()) -> Vocabulary:
     """Words that occur at least `LEAST` times, most frequent first, and those of `always`."""
     counts = Counter(word for text in texts for word in text)
-    kept = [word for word, count in sorted(counts.items(), key=lambda x: (-x[1], x[0]))
-            if count >= LEAST]
+    kept = [
+        word
+        for word, count in sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+        if count >= LEAST
+    ]
     extra = sorted(set(always) - set(kept))
     return Vocabulary((*SPECIAL, *kept, *extra))
 

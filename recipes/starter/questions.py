@@ -5,8 +5,8 @@
 Notable: the idea is COCO-QA's (Ren, Kiros, Zemel, 2015): a caption that says "a brown dog" answers
 "what color is the dog?". Five kinds: `object`, `count`, `color`, `place`, `yesno`. A question is
 asked only where the five captions do not contradict each other. Answers are thinned until none is
-more than its `TOP_SHARE` of its kind, and yes and no are equally frequent for every noun, so that the
-question alone gives little away. Splits follow the photographs.
+more than the `TOP_SHARE` of its kind, and yes and no are equally frequent for every noun, so that
+the question alone gives little away. Splits follow the photographs.
 """
 
 from __future__ import annotations
@@ -21,84 +21,27 @@ import numpy as np
 
 from recipes.starter import data
 from recipes.starter.captionwords import words
+from recipes.starter.questionwords import (
+    ANIMALS,
+    ASKED,
+    COLORS,
+    COUNTED,
+    COUNTS,
+    DOING,
+    LINKS,
+    NOUNS,
+    ONE,
+    PEOPLE,
+    PLACES,
+    SAME,
+    SINGULAR,
+    SKIPPED,
+    VERBS,
+)
 
 KINDS = ("object", "count", "color", "place", "yesno")
 TOP_SHARE = {"object": 0.15, "count": 0.35, "color": 0.2, "place": 0.2}
 YESNO_EACH = 2  # questions of each answer a photograph
-
-COLORS = {
-    name: name
-    for name in "black white red blue brown yellow green orange pink purple tan gray".split()
-} | {"grey": "gray", "beige": "tan", "golden": "yellow"}
-COUNTS = {"two": "two", "three": "three", "four": "four", "five": "five", "six": "six"}
-ONE = {"a", "an", "one"}
-PEOPLE = {
-    "man": "men", "woman": "women", "boy": "boys", "girl": "girls", "child": "children",
-    "person": "people", "player": "players", "lady": "ladies", "guy": "guys", "kid": "kids",
-    "toddler": "toddlers", "baby": "babies", "skier": "skiers", "surfer": "surfers",
-    "hiker": "hikers", "climber": "climbers", "cyclist": "cyclists", "biker": "bikers",
-    "skateboarder": "skateboarders", "snowboarder": "snowboarders", "rider": "riders",
-}  # fmt: skip
-ANIMALS = {"dog": "dogs", "horse": "horses", "bird": "birds", "cat": "cats", "puppy": "puppies",
-           "greyhound": "greyhounds"}  # fmt: skip
-THINGS = {
-    "ball": "balls", "bike": "bikes", "bicycle": "bicycles", "car": "cars", "boat": "boats",
-    "frisbee": "frisbees", "stick": "sticks", "skateboard": "skateboards", "tree": "trees",
-    "bench": "benches", "motorcycle": "motorcycles", "surfboard": "surfboards", "rope": "ropes",
-    "guitar": "guitars", "camera": "cameras", "umbrella": "umbrellas", "kayak": "kayaks",
-    "snowboard": "snowboards", "sled": "sleds", "swing": "swings", "truck": "trucks",
-    "hat": "hats", "helmet": "helmets", "shirt": "shirts", "jacket": "jackets", "coat": "coats",
-    "dress": "dresses", "shorts": "shorts", "pants": "pants", "jeans": "jeans",
-    "uniform": "uniforms", "sunglasses": "sunglasses", "glasses": "glasses", "collar": "collars",
-    "flower": "flowers", "flag": "flags", "toy": "toys", "racket": "rackets", "bat": "bats",
-    "bucket": "buckets", "backpack": "backpacks", "bag": "bags", "wave": "waves", "book": "books",
-    "cellphone": "cellphones", "microphone": "microphones", "trick": "tricks", "hoop": "hoops",
-    "suit": "suits", "swimsuit": "swimsuits", "sweater": "sweaters", "vest": "vests",
-    "scooter": "scooters", "raft": "rafts", "canoe": "canoes", "tire": "tires", "slide": "slides",
-    "trampoline": "trampolines", "hurdle": "hurdles", "rock": "rocks", "cliff": "cliffs",
-    "football": "footballs", "basketball": "basketballs", "soccer": "soccer", "tennis": "tennis",
-    "hockey": "hockey", "baseball": "baseballs", "drink": "drinks", "beer": "beers",
-    "food": "food", "sign": "signs", "leash": "leashes", "bone": "bones", "fence": "fences",
-    "ramp": "ramps", "rail": "rails", "pole": "poles", "chair": "chairs", "table": "tables",
-    "hill": "hills", "wall": "walls", "t-shirt": "t-shirts",
-}  # fmt: skip
-PLACES = set(
-    "grass water beach snow street sidewalk park pool field lake ocean river road forest woods "
-    "mountain city stage desert sand trail playground yard court bench couch dirt rock cliff "
-    "stairs hill track mud fountain bed stadium garden kitchen train bus boat restaurant".split()
-)
-NOUNS = PEOPLE | ANIMALS | THINGS
-SINGULAR = {plural: name for name, plural in NOUNS.items() if plural != name}
-COUNTED = PEOPLE | ANIMALS
-SAME = {
-    "man": {"guy", "person", "men", "player"}, "woman": {"lady", "girl", "person"},
-    "boy": {"child", "kid", "toddler", "baby"}, "girl": {"child", "kid", "toddler", "woman", "lady"},
-    "dog": {"puppy", "greyhound"}, "bike": {"bicycle", "motorcycle", "biker", "cyclist", "bmx"},
-    "bicycle": {"bike", "biker", "cyclist"}, "ball": {"football", "basketball", "soccer", "tennis",
-    "baseball", "volleyball", "rugby"}, "shirt": {"t-shirt", "jersey", "uniform", "top"},
-    "jacket": {"coat", "vest"}, "coat": {"jacket"}, "hat": {"cap", "helmet"},
-    "tree": {"forest", "woods", "wooded"}, "boat": {"canoe", "kayak", "raft"},
-    "water": {"lake", "ocean", "river", "pool", "sea", "wave", "waves", "stream"},
-    "grass": {"field", "grassy", "lawn", "yard", "park"}, "snow": {"snowy", "snow-covered"},
-    "beach": {"sand", "ocean", "shore"}, "skateboard": {"skateboarder", "skateboarding"},
-}  # fmt: skip
-ASKED = ("dog", "man", "woman", "boy", "girl", "ball", "bike", "snow", "water", "grass", "beach",
-         "horse", "bird", "car", "tree", "hat", "boat", "skateboard", "shirt", "jacket", "street",
-         "mountain", "pool", "frisbee", "bench", "helmet", "rope", "camera", "cat", "guitar",
-         "umbrella", "surfboard", "motorcycle", "flag", "truck", "sign", "swing")  # fmt: skip
-VERBS = set(
-    "holding wearing riding chasing carrying throwing catching kicking climbing pulling eating "
-    "playing jumping watching reading hitting drinking".split()
-)
-DOING = set(
-    "running jumping sitting standing walking playing swimming climbing riding sleeping dancing "
-    "skiing surfing skateboarding snowboarding fishing singing smiling laughing splashing sliding "
-    "eating biking hiking fighting".split()
-)
-SKIPPED = set("a an the his her their its some one small large big little long red blue black "
-              "white brown yellow green orange pink purple tan gray grey colorful bright old "
-              "tennis soccer wooden plastic".split())  # fmt: skip
-LINKS = {"with", "in", "on", "at", "over", "up", "off", "from", "to"}
 
 
 @dataclass(frozen=True)

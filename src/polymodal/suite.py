@@ -17,8 +17,10 @@ from polymodal.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
+    from polymodal.models.describing import Captioner, Style
     from polymodal.models.protocols import Device, Embedder
     from polymodal.results import (
+        Caption,
         Classification,
         Embeddings,
         ItemError,
@@ -75,6 +77,7 @@ class Suite:
         self._journal_setting = journal
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
+        self._captioner: Captioner | None = None
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -271,6 +274,76 @@ class Suite:
 
         rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
         return _gather(images, lambda each: moderate(texts, each, rules, limits=limits))
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self, images: ImageInput, *, style: Style = ..., about: str = ..., candidates: int = ...
+    ) -> Caption: ...
+
+    @overload
+    def caption(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+    ) -> list[Caption | ItemError]: ...
+
+    @overload
+    def caption(
+        self,
+        images: Iterator[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+    ) -> Iterator[Caption | ItemError]: ...
+
+    def caption(
+        self, images: Any, *, style: Style = "plain", about: str = "", candidates: int = 1
+    ) -> Any:
+        """Say what pictures show, in a sentence each.
+
+        Args:
+            style: "plain", "short" or "detailed".
+            about: words that the caption should take up.
+            candidates: how many captions a picture, best first, in `Caption.candidates`.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner.
+            UsageError: for options that cannot be used.
+        """
+        from polymodal.tasks.caption import CaptionOptions, caption
+
+        options = CaptionOptions(style, about, candidates)
+        captioner, limits = self.captioner(), self._picture_limits()
+        cache, journal = self.cache, self.journal
+        return _gather(
+            images,
+            lambda each: caption(
+                captioner, each, options, limits=limits, cache=cache, journal=journal
+            ),
+        )
+
+    def captioner(self) -> Captioner:
+        """What describes pictures, opened on first use; it shares the embedder's image tower.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner.
+        """
+        from polymodal.catalog.captioners import open_captioner
+        from polymodal.models.describing import Captioner
+
+        embedder = self.embedder()
+        with self._lock:
+            if self._captioner is None:
+                if isinstance(self._model, Captioner):
+                    self._captioner = self._model
+                else:
+                    name = self._model if isinstance(self._model, str | os.PathLike) else None
+                    self._captioner = open_captioner(name, embedder=embedder)
+            return self._captioner
 
     def collection(
         self, name_or_path: str | os.PathLike[str], *, create: bool = True

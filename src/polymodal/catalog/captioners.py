@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,16 @@ CARD_FILE = "captioner/card.toml"
 
 
 def open_captioner(
-    name: str, *, device: Device = "auto", embedder: Embedder | None = None
+    name: str | os.PathLike[str] | None,
+    *,
+    device: Device = "auto",
+    embedder: Embedder | None = None,
 ) -> Captioner:
     """The captioner called `name`; its weights are read on first use.
 
     Args:
-        name: a packaged model (`starter`), or the path of a folder in the starter's layout.
+        name: a packaged model (`starter`), or the path of a folder in the starter's layout; None
+            for an embedder that came from nowhere.
         embedder: the embedder of that name where it is open already: its image tower is shared.
 
     Raises:
@@ -35,11 +40,15 @@ def open_captioner(
     from polymodal.models.starter import StarterEmbedder
     from polymodal.results import Provenance
 
-    opened = embedder if embedder is not None else open_embedder(name, device=device)
-    weights = find_weights(name) if isinstance(opened, StarterEmbedder) else None
+    opened = embedder
+    if opened is None and name is not None:
+        opened = open_embedder(os.fspath(name), device=device)
+    starter = name is not None and isinstance(opened, StarterEmbedder)
+    weights = find_weights(os.fspath(name)) if name is not None and starter else None
     if weights is None or CARD_FILE not in weights.files:
+        what = "this model" if opened is None or name is None else repr(os.fspath(name))
         raise ModelUnavailable(
-            f"{name!r} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}."
+            f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}."
         )
     source = str(weights.root / CARD_FILE)
     search = _search(weights.read(CARD_FILE), source)

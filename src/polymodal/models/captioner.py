@@ -14,6 +14,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,13 +219,8 @@ class StarterCaptioner:
             order = order[len(rows) :]
             seen = self._see([sights[row] for row in rows])
             ids = np.array([prompts[row] for row in rows], np.int64)
-            found = beam_search(
-                lambda tokens, past, seen=seen: self._step(tokens, seen, past),
-                _reorder,
-                ids,
-                _empty_past(seen, 1),
-                search,
-            )
+            step = partial(self._step, seen)
+            found = beam_search(step, _reorder, ids, _empty_past(seen, 1), search)
             for row, candidates in zip(rows, found, strict=True):
                 out[row] = [self._said(each, search.alpha) for each in candidates]
         return out
@@ -245,7 +241,7 @@ class StarterCaptioner:
             ids[0, row, : len(tokens)] = tokens
         if not whole:
             return []
-        logprobs, _ = self._step(ids[:, :, :-1], seen, _empty_past(seen, len(whole)))
+        logprobs, _ = self._step(seen, ids[:, :, :-1], _empty_past(seen, len(whole)))
         out = []
         for row, tokens in enumerate(whole):
             places = np.arange(len(prompt), len(tokens))
@@ -262,9 +258,7 @@ class StarterCaptioner:
         each = [session.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
         return np.concatenate(each, axis=2)
 
-    def _step(
-        self, tokens: NDArray[np.int64], seen: Floats, past: Floats
-    ) -> tuple[Floats, Floats]:
+    def _step(self, seen: Floats, tokens: NDArray[np.int64], past: Floats) -> tuple[Floats, Floats]:
         feed = {"tokens": tokens, "sight": seen, "past": past}
         logprobs, grown = self._session(STEP_FILE).run(["logprobs", "grown"], feed)
         return logprobs, grown

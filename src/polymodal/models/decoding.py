@@ -94,19 +94,20 @@ def beam_search(
 
 
 def _advance(
-    state: _State, scores_SV: NDArray[np.float64], search: Search, *, last: bool
+    state: _State, scores: NDArray[np.float64], search: Search, *, last: bool
 ) -> list[tuple[int, int]]:
     """Grow the texts alive by one token; returns (beam it came from, token) of those kept."""
-    scores_SV = scores_SV[: len(state.alive)].copy()
-    scores_SV[:, list(search.banned)] = -np.inf
-    totals = scores_SV + np.array([text.logprob for text in state.alive])[:, None]
+    scores = scores[: len(state.alive)].copy()
+    scores[:, list(search.banned)] = -np.inf
+    totals = scores + np.array([text.logprob for text in state.alive])[:, None]
     flat = totals.ravel()
     # A beam's end mark is one of its choices, so twice the beams always leaves enough alive.
     count = min(2 * search.beams, flat.size) if search.beams > 1 else 1
     order = np.argsort(-flat, kind="stable")[:count] if count > 1 else [int(flat.argmax())]
-    alive, kept = [], []
+    alive: list[Candidate] = []
+    kept: list[tuple[int, int]] = []
     for position in order:
-        row, token = divmod(int(position), scores_SV.shape[1])
+        row, token = divmod(int(position), scores.shape[1])
         text = state.alive[row]
         if token == search.end:
             state.finished.append(Candidate(text.tokens, float(flat[position])))

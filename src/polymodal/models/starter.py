@@ -153,9 +153,7 @@ class StarterEmbedder:
             vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
 
-    def _run_images(
-        self, batch: Sequence[Pixels], outputs: list[str], width: int
-    ) -> list[Vector]:
+    def _run_images(self, batch: Sequence[Pixels], outputs: list[str], width: int) -> list[Vector]:
         if not batch:
             return [np.zeros((0, width), np.float32) for _ in outputs]
         parts = []
@@ -164,8 +162,7 @@ class StarterEmbedder:
             pixels = np.stack(batch[start : start + size])
             parts.append(self._session(IMAGE_FILE).run(outputs, {"pixels": pixels}))
         return [
-            np.concatenate(each).astype(np.float32, copy=False)
-            for each in zip(*parts, strict=True)
+            np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True)
         ]
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
