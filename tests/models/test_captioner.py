@@ -1,4 +1,4 @@
-"""The starter captioner: one caption alone and in a batch, cached steps beside one pass, answers."""
+"""The starter captioner: the same alone and in a batch, steps beside one pass, answers."""
 
 from __future__ import annotations
 
@@ -118,9 +118,7 @@ def test_an_answer_is_scored_as_it_was_found(
     captioner: StarterCaptioner, sights: list[Sight]
 ) -> None:
     questions = ["What is the man wearing?"] * len(sights)
-    for sight, found in zip(
-        sights, captioner.answer(sights, questions, candidates=3), strict=True
-    ):
+    for sight, found in zip(sights, captioner.answer(sights, questions, candidates=3), strict=True):
         texts = [said.text for said in found if said.text]
         (scores,) = captioner.score_answers([sight], questions[:1], [texts])
         wanted = [said.logprob for said in found if said.text]

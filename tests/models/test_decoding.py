@@ -58,8 +58,8 @@ def test_a_wide_beam_finds_what_trying_everything_finds(seed: int, alpha: float)
         texts = []
         for length in range(5):
             for body in itertools.product((2, 3, 4), repeat=length):
-                text = body if length == 4 else (*body, END)
-                texts.append((toy.logprob(picture, [2, 3], text) / (length + 1) ** alpha, body))
+                logprob = toy.logprob(picture, [2, 3], (*body, END))
+                texts.append((logprob / (length + 1) ** alpha, body))
         score, body = max(texts)
         assert found[0].tokens == body
         assert found[0].score(alpha) == pytest.approx(score)
@@ -72,7 +72,8 @@ def test_a_texts_logprob_is_that_of_one_pass_over_it(beams: int) -> None:
     for picture, found in enumerate(run(toy, [0, 1, 2, 3], search)):
         assert 1 <= len(found) <= beams
         for text in found:
-            whole = text.tokens if len(text.tokens) == 6 else (*text.tokens, END)
+            assert len(text.tokens) <= 6
+            whole = (*text.tokens, END)
             assert toy.logprob(picture, [2, 3], whole) == pytest.approx(text.logprob)
 
 

@@ -10,7 +10,7 @@ import pytest
 from recipes.starter import captionmetrics as metrics
 from recipes.starter.captionwords import words
 
-WORDS = "a dog runs over the green grass with red ball in its mouth two men".split()
+WORDS = words("a dog runs over the green grass with red ball in its mouth two men")
 
 
 def made_up(count: int, seed: int) -> tuple[list[list[str]], list[list[list[str]]]]:
@@ -20,7 +20,9 @@ def made_up(count: int, seed: int) -> tuple[list[list[str]], list[list[list[str]
     def sentence() -> list[str]:
         return [rng.choice(WORDS) for _ in range(rng.randint(3, 14))]
 
-    return [sentence() for _ in range(count)], [[sentence() for _ in range(5)] for _ in range(count)]
+    return [sentence() for _ in range(count)], [
+        [sentence() for _ in range(5)] for _ in range(count)
+    ]
 
 
 def test_a_reference_repeated_scores_full_bleu():

@@ -40,8 +40,8 @@ STEP_FILE = "captioner/step.onnx"
 WORDS_FILE = "captioner/words.json"
 
 BATCH = 16
-LONGEST_PROMPT = 24
-"""Tokens; with the longest caption they must fit the decoder's positions."""
+LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
+"""Words; prompt and text together must fit the decoder's 32 positions."""
 STYLE_MARKS = {"plain": "caption", "short": "short", "detailed": "detailed"}
 Floats = NDArray[np.float32]
 
@@ -167,10 +167,14 @@ class StarterCaptioner:
         self, sights: Sequence[Sight], questions: Sequence[str], answers: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         """See `Captioner.score_answers`."""
+        unknown = self.words.marks["unk"]
         out = []
         for sight, question, each in zip(sights, questions, answers, strict=True):
+            ids = [self.words.ids(text) for text in each]
+            usable = [i for i in ids if i and unknown not in i and len(i) <= LONGEST_ANSWER]
             prompt = self._question_prompt(question)
-            out.append(self._score(sight, prompt, [self.words.ids(text) for text in each]))
+            scores = iter(self._score(sight, prompt, usable) if usable else ())
+            out.append([next(scores) if i in usable else -math.inf for i in ids])
         return out
 
     def knows(self, word: str) -> bool:
@@ -189,7 +193,7 @@ class StarterCaptioner:
                 f"{self.provenance.model} knows none of the words in {about!r}; use simple words"
                 " for what may be in the picture."
             )
-        return [marks["about"], *known[:LONGEST_PROMPT], marks["caption"]]
+        return [marks["about"], *known[:LONGEST_ABOUT], marks["caption"]]
 
     def _question_prompt(self, question: str) -> list[int]:
         tokens = self.words.ids(question)
@@ -230,24 +234,20 @@ class StarterCaptioner:
         text = self.words.text(found.tokens)
         return Said(text, found.logprob, found.score(alpha), math.exp(mean))
 
-    def _score(self, sight: Sight, prompt: list[int], answers: list[list[int]]) -> list[float]:
-        marks = self.words.marks
-        seen = self._see([sight])
-        whole = [[*prompt, *tokens, marks["eos"]] for tokens in answers]
-        longest = max(map(len, whole), default=0)
+    def _score(self, sight: Sight, prompt: list[int], texts: list[list[int]]) -> list[float]:
+        """Log-probability of texts after a prompt, end included, in one pass over each."""
+        end = self.words.marks["eos"]
+        whole = [[*prompt, *tokens, end] for tokens in texts]
         # Padding comes after what is scored, and a token sees only what is before it.
-        ids = np.full((1, len(whole), longest), marks["eos"], np.int64)
+        ids = np.full((1, len(whole), max(map(len, whole))), end, np.int64)
         for row, tokens in enumerate(whole):
             ids[0, row, : len(tokens)] = tokens
-        if not whole:
-            return []
+        seen = self._see([sight])
         logprobs, _ = self._step(seen, ids[:, :, :-1], _empty_past(seen, len(whole)))
         out = []
         for row, tokens in enumerate(whole):
             places = np.arange(len(prompt), len(tokens))
-            unknown = marks["unk"] in tokens[len(prompt) :] or not answers[row]
-            total = float(logprobs[0, row, places - 1, np.array(tokens)[places]].sum())
-            out.append(-math.inf if unknown else total)
+            out.append(float(logprobs[0, row, places - 1, ids[0, row, places]].sum()))
         return out
 
     def _see(self, sights: Sequence[Sight]) -> Floats:

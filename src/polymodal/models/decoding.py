@@ -43,7 +43,7 @@ class Search:
 
     Attributes:
         beams: texts kept alive; 1 is greedy.
-        longest: most tokens of a text.
+        longest: most tokens of a text; one that long must end there.
         alpha: power of the length that scores are divided by; 0 prefers short texts.
         end: the end mark.
         banned: tokens that are never said.
@@ -77,7 +77,7 @@ def beam_search(
     logprobs, past = step(prompts[:, None], past)
     states = [_State([Candidate((), 0.0)]) for _ in prompts]
     scores = logprobs[:, :, -1].astype(np.float64)
-    for length in range(1, search.longest + 1):
+    for length in range(search.longest + 1):
         rows = np.zeros((len(states), search.beams), np.int64)
         tokens = np.full((len(states), search.beams, 1), search.end, np.int64)
         for b, state in enumerate(states):
@@ -99,6 +99,8 @@ def _advance(
     """Grow the texts alive by one token; returns (beam it came from, token) of those kept."""
     scores = scores[: len(state.alive)].copy()
     scores[:, list(search.banned)] = -np.inf
+    if last:
+        scores[:, np.arange(scores.shape[1]) != search.end] = -np.inf
     totals = scores + np.array([text.logprob for text in state.alive])[:, None]
     flat = totals.ravel()
     # A beam's end mark is one of its choices, so twice the beams always leaves enough alive.
@@ -109,14 +111,15 @@ def _advance(
     for position in order:
         row, token = divmod(int(position), scores.shape[1])
         text = state.alive[row]
+        if not np.isfinite(flat[position]):
+            continue
         if token == search.end:
             state.finished.append(Candidate(text.tokens, float(flat[position])))
-        elif len(alive) < search.beams and np.isfinite(flat[position]):
+        elif len(alive) < search.beams:
             alive.append(Candidate((*text.tokens, token), float(flat[position])))
             kept.append((row, token))
     state.alive = alive
-    if last or not alive:
-        state.finished += [text for text in alive if last]
+    if not alive:
         state.closed = True
     elif len(state.finished) >= search.beams:
         worst = _ranked(state.finished, search)[-1].score(search.alpha)

@@ -113,6 +113,7 @@ class Captioner(Protocol):
     ) -> list[list[float]]:
         """Log-probability (summed over tokens, end included) of given answers.
 
-        An answer with a word that the model does not know scores -inf.
+        An answer with a word that the model does not know, without a word, or with too many
+        (more than four, for the starter), scores -inf.
         """
         ...
