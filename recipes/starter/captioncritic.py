@@ -40,10 +40,10 @@ TAUGHT = 0.1
 
 @torch.no_grad()
 def sample(
-    network: Captioner, sight: Tensor, count: int, rng: torch.Generator
+    network: Captioner, grids: Tensor, count: int, rng: torch.Generator
 ) -> list[list[list[int]]]:
     """`count` captions of each photograph, drawn word by word; token numbers without the end."""
-    photographs = sight.shape[2]
+    sight, photographs = network.look(grids), len(grids)
     past = network.empty_past(photographs, count)
     ids = torch.full((photographs, count, 1), CAPTION)
     drawn = []
@@ -93,7 +93,7 @@ def criticise(
             group["lr"] = plan.critic_rate * min(1.0, (step + 1) / 30) * (1 - 0.9 * step / total)
         grids = sights.of(order, rng)
         network.eval()
-        drawn = sample(network, network.look(grids), plan.samples, draws)
+        drawn = sample(network, grids, plan.samples, draws)
         flat = [([*row, EOS], int(i)) for i, each in zip(order, drawn, strict=True) for row in each]
         rewards = reward.score([row for row, _ in flat], [i for _, i in flat])
         gains = advantages(rewards.reshape(len(order), -1))

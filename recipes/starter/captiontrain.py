@@ -96,7 +96,7 @@ class Plan:
     questions: int = 1
     seed: int = 0
     critic_passes: float = 3.0
-    critic_rate: float = 6e-5
+    critic_rate: float = 8e-5
     samples: int = 5
     bleu_weight: float = 2.0
 
