@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import UsageError
-from polymodal.runtime.shapes import gather, is_one, only
+from polymodal.runtime.shapes import gather, is_one, listed, only
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
