@@ -34,7 +34,7 @@ from recipes.starter.captiontrain import (
 )
 from recipes.starter.captionwords import CAPTION, EOS
 
-TAUGHT = 0.1
+TAUGHT = 0.2
 """Weight of the cross-entropy that keeps the other tasks."""
 
 
