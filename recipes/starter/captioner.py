@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from recipes.starter import (
     captioncritic,
@@ -44,18 +44,19 @@ def network(examples: captiontrain.Examples, embedder: Path) -> captionnet.Capti
 def trained(
     cache: Path, examples: captiontrain.Examples, embedder: Path, plan: captiontrain.Plan
 ) -> captionnet.Captioner:
-    """Both stages, each taken from the cache where it was done before."""
+    """All stages, each taken from the cache where it was done before."""
     made, sights = network(examples, embedder), captiontrain.Sights(cache)
-    for name in ("words", "critic"):
+    stages = {
+        "words": partial(captiontrain.fit, made, examples, sights, plan, plan.words),
+        "answers": partial(captiontrain.fit, made, examples, sights, plan, plan.answers),
+        "critic": partial(
+            captioncritic.criticise, made, examples, sights, plan, cache / "critic.part.pt"
+        ),
+    }
+    for name, run in stages.items():
         path = cache / f"{name}.pt"
         if not path.exists():
-            part = cache / f"{name}.passes"
-            state: dict[str, Tensor]
-            if name == "words":
-                state = captiontrain.fit(made, examples, sights, plan, part)
-            else:
-                state = captioncritic.criticise(made, examples, sights, plan, part)
-            captiontrain.keep(state, path)
+            captiontrain.keep(run(), path)
         made.load_state_dict(torch.load(path, weights_only=True))
     return made.eval()
 
