@@ -104,6 +104,7 @@ class Plan:
         photographs: a step.
         mean_over: share of the moving average of the weights that a step leaves.
         samples: captions drawn of each photograph in the critic's stage.
+        critic_share: how much of what the critic changed is kept.
         bleu_weight: of sentence BLEU-4 (0..1) beside CIDEr-D (0..10) in the reward.
     """
 
@@ -113,6 +114,7 @@ class Plan:
     mean_over: float = 0.998
     words: Stage = Stage(5, 10, 1.2e-3, 200, 5, 1, 0.03, 0)
     answers: Stage = Stage(2, 2, 5e-4, 30, 2, 4, 0.5, 1)
+    critic_share: float = 0.5
     seed: int = 2
     critic_passes: float = 2.5
     critic_rate: float = 8e-5

@@ -13,7 +13,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,16 @@ class CaptionerSpec:
     Attributes:
         beams: width of the search that scored best on development data.
         alpha: power of the length that candidates are ranked by.
-        longest: most words of a caption; of a detailed one half more.
+        rerank: weight of the embedder's cosine of picture and caption beside that; greedy search
+            has nothing to rank.
+        longest_tokens: most words of a caption.
     """
 
     provenance: Provenance
     beams: int
     alpha: float
     longest_tokens: int
+    rerank: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ class StarterCaptioner:
         width = max(candidates, self._spec.beams if beams is None else beams)
         search = self._search(width, self._spec.alpha, self._spec.longest_tokens)
         found = self._decode(sights, [prompt] * len(sights), search)
+        if self._spec.rerank and width > 1:
+            found = [self._reranked(*pair) for pair in zip(sights, found, strict=True)]
         return [each[:candidates] for each in found]
 
     def answer(
@@ -228,6 +233,23 @@ class StarterCaptioner:
             for row, candidates in zip(rows, found, strict=True):
                 out[row] = [self._said(each, search.alpha) for each in candidates]
         return out
+
+    def _reranked(self, sight: Sight, found: list[Said]) -> list[Said]:
+        """Candidates in the order that the embedder agrees with.
+
+        A picture's candidates are embedded together and with no others: vectors may differ in
+        their last bits with what else is in a batch, and captions must not.
+        """
+        texts = [said.text for said in found if said.text]
+        cosines = iter(self._embedder.embed_texts(texts) @ sight.embedding)
+        weighed = [
+            replace(
+                said,
+                score=said.score + self._spec.rerank * float(next(cosines) if said.text else -1),
+            )
+            for said in found
+        ]
+        return sorted(weighed, key=lambda said: (-said.score, said.text))
 
     def _said(self, found: Candidate, alpha: float) -> Said:
         mean = found.logprob / (len(found.tokens) + 1)
