@@ -42,6 +42,8 @@ WORDS_FILE = "captioner/words.json"
 BATCH = 16
 LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
 """Words; prompt and text together must fit the decoder's 32 positions."""
+WANTED_NATS = 4.0
+"""What a word of `about` is worth to a guided caption, once."""
 STYLE_MARKS = {"plain": "caption", "short": "short", "detailed": "detailed"}
 Floats = NDArray[np.float32]
 
@@ -152,9 +154,11 @@ class StarterCaptioner:
             raise UsageError(f"style {style!r} is not known; use {', '.join(STYLE_MARKS)}.")
         if candidates < 1 or (beams is not None and beams < 1):
             raise UsageError("candidates and beams must be 1 or more.")
-        prompt = self._caption_prompt(style, about)
+        prompt = self._caption_prompt(style, about)  # `about` as a prompt, and as wanted words
         width = max(candidates, self._spec.beams if beams is None else beams)
         search = self._search(width, self._spec.alpha, self._spec.longest_tokens)
+        if about.strip():
+            search = replace(search, wanted=tuple(prompt[1:-1]), bonus=WANTED_NATS)
         found = self._decode(sights, [prompt] * len(sights), search)
         if self._spec.rerank and width > 1:
             found = [self._reranked(*pair) for pair in zip(sights, found, strict=True)]
