@@ -42,6 +42,7 @@ WORDS_FILE = "captioner/words.json"
 BATCH = 16
 LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
 """Words; prompt and text together must fit the decoder's 32 positions."""
+COSINE_DIGITS = 3
 WANTED_NATS = 4.0
 """What a word of `about` is worth to a guided caption, once."""
 STYLE_MARKS = {"plain": "caption", "short": "short", "detailed": "detailed"}
@@ -161,7 +162,7 @@ class StarterCaptioner:
             search = replace(search, wanted=tuple(prompt[1:-1]), bonus=WANTED_NATS)
         found = self._decode(sights, [prompt] * len(sights), search)
         if self._spec.rerank and width > 1:
-            found = [self._reranked(*pair) for pair in zip(sights, found, strict=True)]
+            found = self._reranked(sights, found)
         return [each[:candidates] for each in found]
 
     def answer(
@@ -238,22 +239,25 @@ class StarterCaptioner:
                 out[row] = [self._said(each, search.alpha) for each in candidates]
         return out
 
-    def _reranked(self, sight: Sight, found: list[Said]) -> list[Said]:
-        """Candidates in the order that the embedder agrees with.
+    def _reranked(
+        self, sights: Sequence[Sight], found: Sequence[Sequence[Said]]
+    ) -> list[list[Said]]:
+        """Candidates in the order that the decoder and the embedder agree on.
 
-        A picture's candidates are embedded together and with no others: vectors may differ in
-        their last bits with what else is in a batch, and captions must not.
+        Cosines are rounded: vectors may differ in their last bits with what else is in a batch,
+        and captions must not.
         """
-        texts = [said.text for said in found if said.text]
-        cosines = iter(self._embedder.embed_texts(texts) @ sight.embedding)
-        weighed = [
-            replace(
-                said,
-                score=said.score + self._spec.rerank * float(next(cosines) if said.text else -1),
-            )
-            for said in found
-        ]
-        return sorted(weighed, key=lambda said: (-said.score, said.text))
+        texts = list(dict.fromkeys(said.text for each in found for said in each if said.text))
+        vectors = dict(zip(texts, self._embedder.embed_texts(texts), strict=True))
+        out = []
+        for sight, each in zip(sights, found, strict=True):
+            weighed = []
+            for said in each:
+                fit = float(vectors[said.text] @ sight.embedding) if said.text else -1.0
+                score = said.score + self._spec.rerank * round(fit, COSINE_DIGITS)
+                weighed.append(replace(said, score=score))
+            out.append(sorted(weighed, key=lambda said: (-said.score, said.text)))
+        return out
 
     def _said(self, found: Candidate, alpha: float) -> Said:
         mean = found.logprob / (len(found.tokens) + 1)

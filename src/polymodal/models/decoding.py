@@ -117,7 +117,8 @@ def _advance(
     flat = (totals + gains).ravel()
     # A beam's end mark is one of its choices, so twice the beams always leaves enough alive.
     count = min(2 * search.beams, flat.size) if search.beams > 1 else 1
-    order = np.argsort(-flat, kind="stable")[:count] if count > 1 else [int(flat.argmax())]
+    best = np.argpartition(-flat, count - 1)[:count]
+    order = best[np.lexsort((best, -flat[best]))]  # of equal ones the lower token number first
     alive: list[Candidate] = []
     kept: list[tuple[int, int]] = []
     for position in order:
