@@ -164,7 +164,8 @@ MODEL: dict[str, object] = {
     "limits": [
         "English only, about 2,900 words; it cannot name what it has no word for",
         "knows people and dogs outdoors; elsewhere it says what looks most like them",
-        "answers are single words: things, colours, places, small numbers, yes and no",
+        "answers are single words: things, colours, places, small numbers",
+        "asked whether something is there, it answers hardly better than a coin: ask the embedder",
         "counts badly, reads no text, knows no names; genders and ages are guesses from looks",
         "not for identifying persons or for decisions about them",
     ],

@@ -7,11 +7,12 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from polymodal.catalog.captioners import open_captioner
 from polymodal.catalog.opening import open_embedder
-from polymodal.errors import ModelUnavailable
+from polymodal.errors import DamagedWeights, ModelUnavailable
 from polymodal.models.captioner import StarterCaptioner
 from polymodal.models.starter import StarterEmbedder
 
@@ -89,4 +90,8 @@ def captioner_or_skip() -> StarterCaptioner:
     except ModelUnavailable:
         pytest.skip("polymodal-starter has no captioner yet: run recipes.starter.captioner")
     assert isinstance(captioner, StarterCaptioner)
+    try:
+        captioner.look([np.zeros((embedder.image_size_px, embedder.image_size_px, 3), np.uint8)])
+    except DamagedWeights as error:
+        pytest.skip(f"run recipes.starter.embedder: {error}")
     return captioner

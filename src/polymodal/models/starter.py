@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.errors import UsageError
+from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.protocols import Device, Pixels
 from polymodal.results import Space, Vector
 
@@ -127,7 +127,16 @@ class StarterEmbedder:
         """Vectors as `embed_images` gives them, and float32 features of places from the same pass.
 
         The grids have the shape (n, places, features); the captioner reads them.
+
+        Raises:
+            DamagedWeights: when the image tower is one without a grid.
         """
+        outputs = {output.name for output in self._session(IMAGE_FILE).get_outputs()}
+        if "grid" not in outputs:
+            raise DamagedWeights(
+                f"{IMAGE_FILE} of {self.space.model}@{self.space.revision} gives no grid for the"
+                " captioner to read: the two are of different versions. Install the model again."
+            )
         if not batch:
             return self.embed_images(batch), np.zeros((0, 0, 0), np.float32)
         vectors, grids = self._run_images(batch, ["embedding", "grid"], 0)
