@@ -24,7 +24,7 @@ from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.decoding import Candidate, Search, beam_search
 from polymodal.models.describing import Said, Sight, Style
 from polymodal.models.protocols import Pixels
-from polymodal.models.starter import open_session
+from polymodal.models.starter import cores, open_session, run_each
 from polymodal.models.wording import split_words
 from polymodal.results import Provenance
 
@@ -39,6 +39,7 @@ LOOK_FILE = "captioner/look.onnx"
 STEP_FILE = "captioner/step.onnx"
 WORDS_FILE = "captioner/words.json"
 
+CPU = ["CPUExecutionProvider"]
 BATCH = 16
 LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
 """Words; prompt and text together must fit the decoder's 32 positions."""
@@ -224,17 +225,27 @@ class StarterCaptioner:
     def _decode(
         self, sights: Sequence[Sight], prompts: Sequence[list[int]], search: Search
     ) -> list[list[Said]]:
-        """Candidates of each picture; prompts of one length share a batch: no padding."""
-        out: list[list[Said]] = [[] for _ in sights]
-        order = sorted(range(len(sights)), key=lambda row: len(prompts[row]))
-        while order:
-            length = len(prompts[order[0]])
-            rows = [row for row in order[:BATCH] if len(prompts[row]) == length]
-            order = order[len(rows) :]
+        """Candidates of each picture; prompts of one length share a batch: no padding.
+
+        A core decodes a batch: the steps are too small to be shared by several.
+        """
+        size = max(1, min(BATCH, -(-len(sights) // cores())))
+        groups: list[list[int]] = []
+        for row in sorted(range(len(sights)), key=lambda row: len(prompts[row])):
+            last = groups[-1] if groups else []
+            if last and len(last) < size and len(prompts[last[0]]) == len(prompts[row]):
+                last.append(row)
+            else:
+                groups.append([row])
+
+        def decode(rows: list[int]) -> list[list[Candidate]]:
             seen = self._see([sights[row] for row in rows])
             ids = np.array([prompts[row] for row in rows], np.int64)
             step = partial(self._step, seen)
-            found = beam_search(step, _reorder, ids, _empty_past(seen, 1), search)
+            return beam_search(step, _reorder, ids, _empty_past(seen, 1), search)
+
+        out: list[list[Said]] = [[] for _ in sights]
+        for rows, found in zip(groups, run_each(decode, groups), strict=True):
             for row, candidates in zip(rows, found, strict=True):
                 out[row] = [self._said(each, search.alpha) for each in candidates]
         return out
@@ -296,7 +307,7 @@ class StarterCaptioner:
     def _session(self, name: str) -> Any:
         with self._lock:
             if name not in self._sessions:
-                self._sessions[name] = open_session(self._read(name), ["CPUExecutionProvider"])
+                self._sessions[name] = open_session(self._read(name), CPU, threads=1)
             return self._sessions[name]
 
 
