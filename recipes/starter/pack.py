@@ -1,7 +1,7 @@
 """Make an ONNX file small without making its results depend on the batch.
 
 Weights are stored as int8 with one scale per output channel, those of the heads as 4-bit numbers
-with one scale per 64 inputs, and turned back into float32 by nodes over constants, which
+with one scale per 64 or 80 inputs, and turned back into float32 by nodes over constants, which
 onnxruntime folds once when it loads the file. What runs is float32: nothing is measured over a
 batch, as dynamic quantisation would do, so an item's embedding does not change with its
 neighbours. The word table stays int8 in memory too: rows are gathered first and scaled after.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 SMALLEST = 4096  # weights below this many values stay as they are
-GROUP = 64
+GROUPS = (64, 80)  # inputs that share a scale; the first that divides a matrix's inputs
 CLIPPING = np.linspace(0.6, 1.0, 9, dtype=np.float32)
 FOUR_BIT = ("heads.", "class_head.")  # weights whose names begin so are stored in four bits
 
@@ -33,12 +33,17 @@ def int8(weight: Floats, axis: int) -> tuple[NDArray[np.int8], Floats]:
     return values, scale.astype(np.float32)
 
 
+def group(inputs: int) -> int:
+    """How many inputs share a scale in four bits; 0 where no group divides them."""
+    return next((size for size in GROUPS if inputs % size == 0), 0)
+
+
 def int4(weight: Floats) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """A matrix [N, K] as two 4-bit numbers a byte [N, K / 64, 32] and scales [N, K / 64, 1].
+    """A matrix [N, K] as two 4-bit numbers a byte [N, K / G, G / 2] and scales [N, K / G, 1].
 
     The low half of a byte belongs to the first 32 inputs of a group, the high half to the last.
     """
-    groups = weight.reshape(len(weight), -1, GROUP)
+    groups = weight.reshape(len(weight), -1, group(weight.shape[1]))
     widest = np.maximum(np.abs(groups).max(2, keepdims=True), 1e-7) / 7.0
     scale, least = widest.astype(np.float16), np.full(widest.shape, np.inf, np.float32)
     for factor in CLIPPING:  # clipping a group's few largest weights often costs less than it gains
@@ -124,7 +129,7 @@ def replaced(node: onnx.NodeProto, name: str, weight: Floats) -> Parts:
     if node.op_type == "Gather":
         return gather_int8(node, weight)
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    if name.startswith(FOUR_BIT) and transposed and weight.shape[1] % GROUP == 0:
+    if name.startswith(FOUR_BIT) and transposed and group(weight.shape[1]):
         stored, nodes = unpack_int4(name, weight)
     else:
         axis = 0 if transposed else weight.ndim - 1

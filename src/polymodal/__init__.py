@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     )
     from polymodal.results import (
         AddReport,
+        Caption,
+        CaptionCandidate,
         Classification,
         DuplicateGroup,
         Embedding,
@@ -85,6 +87,8 @@ __all__ = [
     "Cache",
     "Calibrated",
     "Calibration",
+    "Caption",
+    "CaptionCandidate",
     "Classification",
     "Collection",
     "CollectionDamaged",

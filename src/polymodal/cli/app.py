@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, memory, search, sort
+from polymodal.cli import collections, demo, describe, memory, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -128,6 +128,7 @@ _register(
     collections.duplicates,
 )
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
+_register("Describe", describe.caption)
 _register(
     "Collections",
     collections.info,
