@@ -126,14 +126,14 @@ def write(network: Captioner, cache: Path, out: Path) -> None:
 
 
 @torch.no_grad()
-def check(look: nn.Module, step: nn.Module, out: Path) -> None:
+def check(look: Look, step: Step, out: Path) -> None:
     """Compare the files with torch, on other sizes than they were traced with."""
     torch.manual_seed(1)
     grid = torch.rand(3, captiongrids.PLACES, captiongrids.WIDTH) * 2
     sight = look(grid)
     got = export.session(out / "look.onnx", 1).run(["sight"], {"grid": grid.numpy()})[0]
     far = float(np.abs(got - sight.numpy()).max())
-    tokens = torch.randint(9, 2000, (3, 2, 5))
+    tokens = torch.randint(0, step.network.shape.words, (3, 2, 5))
     runner = export.session(out / "step.onnx", 1)
     past = torch.zeros(*sight.shape[:2], 3, 2, sight.shape[3], 0, sight.shape[5])
     for _ in range(2):

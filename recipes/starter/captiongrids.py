@@ -27,6 +27,7 @@ WIDTH = 2560
 DIRECTIONS = 512
 BASIS_PHOTOGRAPHS = 600
 BATCH = 8
+TOWER_FILE = "image.onnx"
 
 Grid = NDArray[np.float32]
 Run = Callable[[NDArray[np.uint8]], Grid]

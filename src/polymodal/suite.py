@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import UsageError
+from polymodal.runtime.shapes import gather, is_one, listed, only
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from polymodal.tasks.probe import Probe
 
 __all__ = ["Suite"]
-
-Result = TypeVar("Result")
-Failure = MediaError | UsageError
 
 
 class Suite:
@@ -107,7 +105,7 @@ class Suite:
         """Vectors of `images`, then of `texts`, in order; failed items are in their place."""
         from polymodal.tasks.embed import embed
 
-        pictures: Any = [images] if _is_one(images) else images
+        pictures: Any = [images] if is_one(images) else images
         words = [texts] if isinstance(texts, str) else texts
         return embed(self.embedder(), pictures, words, limits=self._picture_limits())
 
@@ -180,14 +178,12 @@ class Suite:
         texts, limits = self._text_vectors(), self._picture_limits()
         if labels is not None:
             head = zero_shot(texts, labels, templates)
-            return _gather(
-                images, lambda each: classify(texts, each, head, decision, limits=limits)
-            )
+            return gather(images, lambda each: classify(texts, each, head, decision, limits=limits))
         if templates is not None or multi_label:
             raise UsageError("templates and multi_label go with labels, not with a probe.")
         trained = probe if isinstance(probe, Probe) else Probe.load(Path(probe or ""))
         trained.check(texts.embedder)
-        return _gather(
+        return gather(
             images,
             lambda each: classify_with_probe(
                 texts.embedder, each, trained, decision, limits=limits
@@ -209,7 +205,7 @@ class Suite:
             limits=self._picture_limits(),
             threshold=threshold,
         )
-        return _only(pairs)
+        return only(pairs)
 
     def match_pairs(
         self,
@@ -223,12 +219,12 @@ class Suite:
         """
         from polymodal.tasks.match import match, read_pairs
 
-        listed: Sequence[tuple[ImageInput, str]]
-        listed = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
-        return _listed(
+        table: Sequence[tuple[ImageInput, str]]
+        table = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
+        return listed(
             match(
                 self._text_vectors(),
-                listed,
+                table,
                 limits=self._picture_limits(),
                 threshold=threshold,
             )
@@ -273,7 +269,7 @@ class Suite:
         from polymodal.tasks.moderate import moderate, open_policy
 
         rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
-        return _gather(images, lambda each: moderate(texts, each, rules, limits=limits))
+        return gather(images, lambda each: moderate(texts, each, rules, limits=limits))
 
     @overload
     def caption(  # type: ignore[overload-overlap]
@@ -319,7 +315,7 @@ class Suite:
         options = CaptionOptions(style, about, candidates)
         captioner, limits = self.captioner(), self._picture_limits()
         cache, journal = self.cache, self.journal
-        return _gather(
+        return gather(
             images,
             lambda each: caption(
                 captioner, each, options, limits=limits, cache=cache, journal=journal
@@ -379,40 +375,3 @@ class Suite:
 
             self._limits = DEFAULT_LIMITS
         return self._limits
-
-
-def _is_one(images: Any) -> bool:
-    return not isinstance(images, list | tuple | Iterator)
-
-
-def _gather(images: Any, run: Any) -> Any:
-    """Results of `run` in the shape of `images`: one, a list, or an iterator."""
-    if isinstance(images, Iterator):
-        return _lazy(run(images))
-    return _only(run([images])) if _is_one(images) else _listed(run(images))
-
-
-def _only(stream: Iterator[tuple[ImageInput, Result | Failure]]) -> Result:
-    ((_, outcome),) = stream
-    if isinstance(outcome, Failure):
-        raise outcome
-    return outcome
-
-
-def _listed(
-    stream: Iterator[tuple[ImageInput, Result | Failure]],
-) -> list[Result | ItemError]:
-    return list(_lazy(stream))
-
-
-def _lazy(
-    stream: Iterator[tuple[ImageInput, Result | Failure]],
-) -> Iterator[Result | ItemError]:
-    from polymodal.media.pictures import picture_name
-    from polymodal.results import ItemError
-
-    for source, outcome in stream:
-        if isinstance(outcome, Failure):
-            yield ItemError.of(picture_name(source), outcome)
-        else:
-            yield outcome

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymodal.errors import UsageError
@@ -12,6 +12,7 @@ END = 9
 ANSWERS = st.lists(st.lists(st.integers(0, 8), min_size=1, max_size=5), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(ANSWERS, st.integers(0, 2**32 - 1))
 def test_whatever_the_scores_what_is_decoded_is_one_of_the_answers(answers, seed):
     scores = np.random.default_rng(seed)
@@ -24,6 +25,7 @@ def test_whatever_the_scores_what_is_decoded_is_one_of_the_answers(answers, seed
     np.testing.assert_array_equal(constraint.allowed(said), [END])
 
 
+@settings(deadline=None)
 @given(ANSWERS)
 def test_every_answer_can_be_said(answers):
     constraint = OneOf(answers, END)

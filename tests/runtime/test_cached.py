@@ -6,6 +6,7 @@ from PIL import Image
 
 from polymodal.errors import DamagedMedia
 from polymodal.media.files import read_bytes
+from polymodal.media.hashing import content_of
 from polymodal.models.messages import GenerationOptions, GeneratorInfo
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
@@ -211,3 +212,32 @@ def test_only_answers_that_come_out_the_same_again_are_deterministic():
     assert is_deterministic(seeded, warm)
     assert not is_deterministic(plain, warm)
     assert not is_deterministic(seeded, GenerationOptions(temperature=0.7))
+
+
+def test_the_same_picture_with_another_question_is_another_result(tmp_path):
+    red = tmp_path / "red.png"
+    Image.new("RGB", (9, 9), "red").save(red)
+    asked = []
+
+    def compute(pairs):
+        for pair in pairs:
+            asked.append(pair)
+            yield pair, f"{pair[1]}!"
+
+    def run(*questions):
+        found = through_cache(
+            Cache(tmp_path / "c"),
+            [(red, question) for question in questions],
+            compute,
+            verb="ask",
+            model="m",
+            parameters={},
+            encode=lambda answer: answer,
+            decode=lambda pair, value: value,
+            content=lambda pair: content_of(pair[0]).joined(pair[1]),
+        )
+        return [answer for _, answer in found]
+
+    assert run("what", "where") == ["what!", "where!"]
+    assert run("where", "who", "what") == ["where!", "who!", "what!"]
+    assert [question for _, question in asked] == ["what", "where", "who"]

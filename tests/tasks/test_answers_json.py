@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polymodal.tasks.answers_json import NotJsonError, json_in
@@ -23,22 +23,26 @@ CONTAINERS = VALUES.filter(lambda value: isinstance(value, dict | list))
 PROSE = st.text(st.sampled_from("abc XYZ.,:!?\n"), max_size=40)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_json_alone_comes_back_as_it_is(value):
     assert json_in(f" \n{json.dumps(value)}\n") == value
 
 
+@settings(deadline=None)
 @given(CONTAINERS, PROSE, PROSE, st.sampled_from(["", "json", "JSON"]))
 def test_json_in_one_fenced_block_comes_back(value, before, after, language):
     text = f"{before}\n```{language}\n{json.dumps(value, indent=1)}\n```\n{after}"
     assert json_in(text) == value
 
 
+@settings(deadline=None)
 @given(CONTAINERS, PROSE, PROSE)
 def test_json_between_words_comes_back(value, before, after):
     assert json_in(f"{before}{json.dumps(value)}{after}") == value
 
 
+@settings(deadline=None)
 @given(CONTAINERS, CONTAINERS, PROSE)
 def test_two_values_are_never_decided_between(one, two, between):
     text = f"either {json.dumps(one)} {between} {json.dumps(two)}"
@@ -46,6 +50,7 @@ def test_two_values_are_never_decided_between(one, two, between):
         json_in(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_value_or_refused(text):
     try:

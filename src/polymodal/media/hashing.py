@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,21 @@ class Content:
     Attributes:
         sha256: hexadecimal; of a file's or encoded picture's bytes as they are. Pixels in memory
             are hashed with their shape and type, so they never equal a file.
-        stamp: of the file when it was hashed; () for what is in memory.
+        path: of the file; None for what is in memory.
+        stamp: of the file when it was hashed.
     """
 
     sha256: str
+    path: str | os.PathLike[str] | None = None
     stamp: tuple[int, ...] = ()
 
-    def still(self, source: Any) -> bool:
+    def still(self) -> bool:
         """Whether the file has not been written to since it was hashed."""
-        return not self.stamp or self.stamp == _stamp(source)
+        return self.path is None or self.stamp == _stamp(self.path)
+
+    def joined(self, *texts: str) -> Content:
+        """The same file together with texts, such as the question that is asked of it."""
+        return replace(self, sha256=_hashed(self.sha256, *texts).sha256)
 
 
 def content_of(source: Any) -> Content:
@@ -43,7 +49,7 @@ def content_of(source: Any) -> Content:
     """
     if isinstance(source, (str, os.PathLike)):
         stamp = _stamp(source)
-        return Content(hash_file(source), stamp)
+        return Content(hash_file(source), source, stamp)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Content(hashlib.sha256(source).hexdigest())
     if isinstance(source, np.ndarray):

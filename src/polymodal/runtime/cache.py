@@ -158,7 +158,6 @@ class Cache:
         Raises:
             StorageError: the file cannot be read.
         """
-        aside = tuple(sorted(self.path.parent.glob(f"{self.path.name}.damaged-*")))
         counts: dict[str, int] = {}
         size = 0
         if self.path.exists():
@@ -166,6 +165,8 @@ class Cache:
             with self._data.named_errors():
                 counts = dict(self._data.read(lambda c: c.execute(query).fetchall()))
                 size = self._data.read(used_bytes)
+        files = self.path.parent.glob(f"{self.path.name}.damaged-*")
+        aside = tuple(sorted(files))
         return CacheInfo(self.path, sum(counts.values()), size, self.max_bytes, counts, aside)
 
     def clear(self) -> int:

@@ -51,7 +51,8 @@ def through_cache(
             name is no part of it.
         decode: the inverse, for a source of the same content; a KeyError, TypeError or ValueError
             means that the value is not understood, and the result is computed.
-        content: what of a source is hashed; a `MediaError` leaves the complaint to `compute`.
+        content: what of a source is hashed; a `MediaError` leaves the complaint to `compute`. Where
+            sources are pairs: `lambda pair: content_of(pair[0]).joined(pair[1])`.
 
     Yields:
         The source with its result, or with the exception that `compute` gave for it. A result is
@@ -157,7 +158,7 @@ class _Run(Generic[Source, Result]):
             return
         value = self.encode(outcome)
         # What was written to meanwhile may not be what was looked at.
-        if value is not None and item.content.still(item.source):
+        if value is not None and item.content.still():
             self.cache.put({item.key: value}, verb=self.verb)
             kept[item.key] = value
 

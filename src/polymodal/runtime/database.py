@@ -108,6 +108,10 @@ class Database:
                     _OF_PARENTS.append(self._connection)
             self._connection = None
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter may be ending
+            self.close()
+
     def _open(self) -> sqlite3.Connection:
         """The connection, made anew after a fork or when the file has been replaced."""
         if self._connection is not None and self._identity == self._found():

@@ -170,6 +170,13 @@ class Journal:
         rows = self._rows(query, [*values, -1 if last is None else last])
         return [_call(row) for row in reversed(rows)]
 
+    def answered(self, *, verb: str | None = None, model: str | None = None) -> dict[int, Any]:
+        """The confidence (or None) of every call that got an answer, by number."""
+        where, values = _where(verb, model, None)
+        joined = f"{where} AND" if where else " WHERE"
+        query = f"SELECT id, confidence FROM calls{joined} finish != 'error' ORDER BY id"
+        return dict(self._rows(query, values))
+
     def __len__(self) -> int:
         return int((self._rows("SELECT count(*) FROM calls", []) or [(0,)])[0][0])
 
