@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import PolymodalError
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["gather", "is_one", "listed", "only"]
 
 Result = TypeVar("Result")
-Failure = MediaError | UsageError
+Failure = PolymodalError
 
 
 def is_one(images: Any) -> bool:

@@ -105,9 +105,7 @@ def logits(
     kind: Kind, said: Doubles, seen: Doubles, weights: AnswerWeights, *, alone: bool = False
 ) -> Doubles:
     """What ranks the candidates: by both witnesses, or by the embedder `alone`."""
-    slope, bias = (
-        (weights.alone, weights.alone_bias) if alone else (weights.embedder, weights.bias)
-    )
+    slope, bias = (weights.alone, weights.alone_bias) if alone else (weights.embedder, weights.bias)
     values: Doubles = (0.0 if alone else weights.decoder) * said + slope * seen
     if kind == "yesno":
         values = values + np.array([bias, 0.0])

@@ -134,12 +134,18 @@ def _color(text: str, found: re.Match[str]) -> Question | None:
 
 def _count(text: str, found: re.Match[str]) -> Question | None:
     head = _head(found["subject"])
-    return head and Question(text, "count", f"how many {plural(head)} are there", singular(head)) or None
+    return (
+        head
+        and Question(text, "count", f"how many {plural(head)} are there", singular(head))
+        or None
+    )
 
 
 def _place(text: str, found: re.Match[str]) -> Question | None:
     head = _head(found["subject"])
-    return head and Question(text, "place", f"where is the {singular(head)}", singular(head)) or None
+    return (
+        head and Question(text, "place", f"where is the {singular(head)}", singular(head)) or None
+    )
 
 
 def _there(text: str, found: re.Match[str]) -> Question | None:
@@ -164,7 +170,10 @@ def _doing(text: str, found: re.Match[str]) -> Question | None:
 MASS = frozenset({"snow", "water", "grass", "sand", "ice", "food", "mud", "dirt", "fire", "smoke"})
 _LINK = r"(?: (?:with|in|on|at|over|up|off|from|to))?"
 _FORMS: list[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Question | None]]] = [
-    (re.compile(rf"(?:what|which) color (?:is|are|was|were|of) {_ARTICLE}(?P<subject>.+)$"), _color),
+    (
+        re.compile(rf"(?:what|which) color (?:is|are|was|were|of) {_ARTICLE}(?P<subject>.+)$"),
+        _color,
+    ),
     (re.compile(rf"what (?:is|are) the color of {_ARTICLE}(?P<subject>.+)$"), _color),
     (re.compile(rf"(?:what|which) color (?:\w+ )?{_ARTICLE}(?P<subject>\w+)$"), _color),
     (re.compile(r"how many (?P<subject>.+?)(?: (?:are|is|can|do)\b.*)?$"), _count),

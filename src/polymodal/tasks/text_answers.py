@@ -24,13 +24,24 @@ class TextLine(Protocol):
     """What is needed of a line of text; `polymodal.results_documents.Line` fits."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """As it was read."""
+        ...
+
     @property
-    def box(self) -> Box: ...
+    def box(self) -> Box:
+        """Left, top, right, bottom, in pixels of the page."""
+        ...
+
     @property
-    def score(self) -> float: ...
+    def score(self) -> float:
+        """How sure the reader is, 0..1."""
+        ...
+
     @property
-    def page(self) -> int: ...
+    def page(self) -> int:
+        """From 1."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ def supported(answer: str, lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
         for number in map(_digits, re.findall(r"\d[\d.,]*\d|\d", line.text))
         if number in numbers
     }
-    return tuple(dict.fromkeys(found.values())) if len(found) == len(numbers) else ()
+    return _unique(list(found.values())) if len(found) == len(numbers) else ()
 
 
 @dataclass(frozen=True)
@@ -197,10 +208,10 @@ def _best(values: Sequence[_Value], *, total: bool) -> Found:
     best = max(values, key=lambda value: value.fits)
     near = [value for value in values if value.fits >= best.fits - 0.05]
     if total:  # the amount to pay stands last, and is often said twice
-        counts = {value.text: sum(_same(value, other) for other in near) for value in near}
-        best = max(near, key=lambda value: (counts[value.text], value.line.box[1]))
+        counts = {id(value): sum(_same(value, other) for other in near) for value in near}
+        best = max(near, key=lambda value: (counts[id(value)], value.line.box[1]))
     agree = sum(_same(best, value) for value in near) / len(near)
-    lines = tuple(dict.fromkeys(line for line in (best.key, best.line) if line is not None))
+    lines = _unique([line for line in (best.key, best.line) if line is not None])
     confidence = best.fits * agree * min(line.score for line in lines)
     return Found(best.text, confidence, lines, "the line that names it")
 
@@ -234,7 +245,7 @@ def _after_key(keys: Sequence[str], lines: Sequence[TextLine]) -> Found | None:
     if rest:
         return Found(rest, share * best.score, (best,), "what follows the key")
     for other in lines:
-        if other is not best and (_right_of(best, other) or _below(best, other)):
+        if other is not best and _right_of(best, other):
             both = min(best.score, other.score)
             return Found(other.text.strip(), 0.8 * both, (best, other), "what stands beside it")
     return None
@@ -271,6 +282,10 @@ def _below(line: TextLine, other: TextLine) -> bool:
 
 def _same(one: _Value, other: _Value) -> bool:
     return _plain(one.text) == _plain(other.text)
+
+
+def _unique(lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
+    return tuple({id(line): line for line in lines}.values())
 
 
 def _plain(text: str) -> str:
