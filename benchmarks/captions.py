@@ -57,7 +57,12 @@ class EagerCaptioner:
 
     def grid(self, pixels: Any) -> Any:
         """Both backbones on (1, S, S, 3) pixels: (1, places, features)."""
-        each = [network(pixels).flatten(2).transpose(1, 2) for network in self.backbones]
+        from recipes.starter import backbones
+
+        relu6, each = self.torch.nn.functional.relu6, []
+        for network in self.backbones:  # the grid alone; nothing that only the embedder needs
+            x = network.blocks(relu6(network.stem(backbones.normalised(pixels))))
+            each.append(relu6(network.head(x)).flatten(2).transpose(1, 2))
         return self.torch.cat(each, 2)
 
     def describe(self, grid: Any) -> str:

@@ -34,8 +34,8 @@ from recipes.starter.captiontrain import (
 )
 from recipes.starter.captionwords import CAPTION, EOS
 
-TAUGHT = 0.2
-"""Weight of the cross-entropy that keeps the other tasks."""
+TAUGHT, ANSWERED = 0.1, 0.2
+"""Weights of the cross-entropy that keeps styles and guided captions, and of that of answers."""
 
 
 @torch.no_grad()
@@ -124,30 +124,32 @@ def critic_loss(
     gains: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> Tensor:
-    """Policy gradient on samples, and cross-entropy on one caption and one question beside it."""
+    """Policy gradient on samples; cross-entropy on another caption and two questions beside it."""
     rows: list[list[Sequence_]] = []
     weights: list[float] = []
-    plain: list[bool] = []
+    drawn_at: list[bool] = []
     for i, each, gain in zip(order, drawn, gains, strict=True):
-        row = [([CAPTION], [*tokens, EOS]) for tokens in each]
+        row: list[Sequence_] = [([CAPTION], [*tokens, EOS]) for tokens in each]
         # Styles and questions are kept alive; plain captions are what the reward is for.
-        caption = examples.captions[i][rng.integers(0, 5)]
-        others = [examples.captioned(caption, rng)]
+        other = examples.captioned(examples.captions[i][rng.integers(0, 5)], rng)
         asked = examples.asked[i]
-        others += [asked[j] for j in rng.permutation(len(asked))[:1]]
-        others = [pair for pair in others if pair[0] != [CAPTION]]
+        others = [other] if other[0] != [CAPTION] else []
+        others += [asked[j] for j in rng.permutation(len(asked))[:2]]
         rows.append(row + others)
         for (_, target), value in zip(row, gain, strict=True):
             weights += [float(value)] * len(target)
-            plain += [False] * len(target)
+            drawn_at += [True] * len(target)
         for _, target in others:
-            weights += [1.0] * len(target)
-            plain += [True] * len(target)
+            weights += [0.0] * len(target)
+            drawn_at += [False] * len(target)
     part = batch(rows)
     network.train()
     logits = network(network.look(grids), part.ids, part.real)
     on = part.targets >= 0
     losses = F.cross_entropy(logits[on], part.targets[on], reduction="none")
-    weight, taught = torch.tensor(weights), torch.tensor(plain)
-    policy = (losses * weight)[~taught].mean()
-    return policy + TAUGHT * losses[taught].mean() if taught.any() else policy
+    chosen, asked_at = torch.tensor(drawn_at), part.answers[on]
+    total = (losses * torch.tensor(weights))[chosen].mean()
+    for which, weight in ((~chosen & ~asked_at, TAUGHT), (asked_at, ANSWERED)):
+        if which.any():
+            total = total + weight * losses[which].mean()
+    return total

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,11 @@ def answered(captioner: StarterCaptioner, sights: Sequence[Sight], root: Path) -
 def searched(root: Path, weights: Path) -> None:
     """Print scores of other search settings, and of re-ranking by the embedder."""
     captioner, dev = opened(weights), data.flickr(root, "dev")
+    captioner = StarterCaptioner(
+        replace(captioner._spec, rerank=0.0, alpha=0.7), captioner._read, captioner._embedder
+    )
     sights, refs = looked(captioner, dev.paths), references(dev)
-    wide = {beams: captioner.caption(sights, candidates=beams, beams=beams) for beams in (2, 3, 5)}
+    wide = {beams: captioner.caption(sights, candidates=beams, beams=beams) for beams in (3, 5)}
     for beams, found in wide.items():
         for alpha in (0.0, 0.5, 0.7, 1.0):
             picked = [
@@ -125,7 +129,7 @@ def searched(root: Path, weights: Path) -> None:
     for beams in (3, 5):
         texts = sorted({said.text for each in wide[beams] for said in each if said.text})
         vectors = dict(zip(texts, embedder.embed_texts(texts), strict=True))
-        for weight in (0.0, 0.5, 1.0, 2.0, 4.0):
+        for weight in (0.0, 1.0, 2.0, 4.0, 8.0):
             picked = [
                 max(
                     (said for said in each if said.text),

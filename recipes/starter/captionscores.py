@@ -96,14 +96,22 @@ def answers(
 ) -> list[str]:
     """The answer of greedy search to every question."""
     network.eval()
-    out = []
-    for item in asked:
-        prompt = [captionwords.QUESTION, *vocabulary.ids(item.question.split())]
-        part = torch.from_numpy(grids[item.photograph][None].astype(np.float32))
-        step, past = torch_step(network, part)
-        prompts = np.array([[*prompt, captionwords.ANSWER]], np.int64)
-        found = beam_search(step, torch_reorder, prompts, past, search_of(1, 0.0, 3))
-        out.append(vocabulary.text(found[0][0].tokens))
+    prompts = [
+        [captionwords.QUESTION, *vocabulary.ids(item.question.split()), captionwords.ANSWER]
+        for item in asked
+    ]
+    out = [""] * len(asked)
+    order = sorted(range(len(asked)), key=lambda row: len(prompts[row]))
+    while order:
+        length = len(prompts[order[0]])
+        rows = [row for row in order[:BATCH] if len(prompts[row]) == length]
+        order = order[len(rows) :]
+        grid = grids[[asked[row].photograph for row in rows]].astype(np.float32)
+        step, past = torch_step(network, torch.from_numpy(grid))
+        ids = np.array([prompts[row] for row in rows])
+        found = beam_search(step, torch_reorder, ids, past, search_of(1, 0.0, 3))
+        for row, each in zip(rows, found, strict=True):
+            out[row] = vocabulary.text(each[0].tokens)
     return out
 
 

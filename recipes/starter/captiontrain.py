@@ -75,27 +75,48 @@ Sequence_ = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of cross-entropy training.
+
+    Attributes:
+        passes: over the training photographs.
+        planned: passes after which the rate, a half cosine, would be at its end.
+        captions, questions: at most so many of each photograph a step.
+        answer_share: weight of the mean loss of answers beside that of captions; there are thirty
+            times as many words in captions.
+    """
+
+    passes: int
+    planned: int
+    rate: float
+    warm_up: int
+    captions: int
+    questions: int
+    answer_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What training does.
 
     Attributes:
         photographs: a step.
         mean_over: share of the moving average of the weights that a step leaves.
-        questions: of each photograph a step.
-        samples: captions drawn of each photograph in stage two.
+        samples: captions drawn of each photograph in the critic's stage.
+        critic_share: how much of what the critic changed is kept.
         bleu_weight: of sentence BLEU-4 (0..1) beside CIDEr-D (0..10) in the reward.
     """
 
     photographs: int = 32
-    passes: int = 10
-    rate: float = 1.2e-3
-    warm_up: int = 200
     decay: float = 0.05
     smoothing: float = 0.1
     mean_over: float = 0.998
-    questions: int = 1
-    seed: int = 0
-    critic_passes: float = 3.0
+    words: Stage = Stage(5, 10, 1.2e-3, 200, 5, 1, 0.03, 0)
+    answers: Stage = Stage(2, 2, 5e-4, 30, 2, 4, 0.5, 1)
+    critic_share: float = 0.5
+    seed: int = 2
+    critic_passes: float = 2.5
     critic_rate: float = 8e-5
     samples: int = 5
     bleu_weight: float = 2.0
@@ -136,11 +157,11 @@ class Examples:
                 return [ABOUT, *ids([words[i] for i in picked]), CAPTION], target
         return [CAPTION], target
 
-    def of(self, photograph: int, questions_: int, rng: np.random.Generator) -> list[Sequence_]:
-        """All captions of a photograph and some of its questions."""
-        found = [self.captioned(caption, rng) for caption in self.captions[photograph]]
-        asked = self.asked[photograph]
-        return found + [asked[i] for i in rng.permutation(len(asked))[:questions_]]
+    def of(self, photograph: int, stage: Stage, rng: np.random.Generator) -> list[Sequence_]:
+        """Captions of a photograph and some of its questions."""
+        said, asked = self.captions[photograph], self.asked[photograph]
+        found = [self.captioned(said[i], rng) for i in rng.permutation(len(said))[: stage.captions]]
+        return found + [asked[i] for i in rng.permutation(len(asked))[: stage.questions]]
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,8 @@ class Batch:
     real: Tensor
     targets: Tensor
     """For each real token the next one, or -100 in prompts."""
+    answers: Tensor
+    """For each real token whether it belongs to a question."""
 
 
 def batch(rows: list[list[Sequence_]]) -> Batch:
@@ -159,15 +182,16 @@ def batch(rows: list[list[Sequence_]]) -> Batch:
     longest = max(len(p) + len(t) - 1 for row in rows for p, t in row)
     ids = np.full((len(rows), most, longest), PAD)
     targets = np.full(ids.shape, -100)
+    answers = np.zeros(ids.shape, bool)
     for b, row in enumerate(rows):
         for s, (prompt, target) in enumerate(row):
             whole = prompt + target
             ids[b, s, : len(whole) - 1] = whole[:-1]
             targets[b, s, len(prompt) - 1 : len(whole) - 1] = target
+            answers[b, s] = prompt[0] == QUESTION
     real = np.flatnonzero(ids.ravel() != PAD)
-    return Batch(
-        torch.from_numpy(ids), torch.from_numpy(real), torch.from_numpy(targets.ravel()[real])
-    )
+    flat = (ids, real, targets.ravel()[real], answers.ravel()[real])
+    return Batch(*map(torch.from_numpy, flat))
 
 
 class Mean:
@@ -216,48 +240,51 @@ def orders(count: int, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
             yield order[start : start + size]
 
 
-def cross_entropy(network: Captioner, grids: Tensor, part: Batch, smoothing: float) -> Tensor:
-    """Mean loss over target tokens."""
-    logits = network(network.look(grids), part.ids, part.real)
-    kept = part.targets >= 0
-    return F.cross_entropy(logits[kept], part.targets[kept], label_smoothing=smoothing)
+def cross_entropy(logits: Tensor, part: Batch, smoothing: float, answer_share: float) -> Tensor:
+    """Mean loss of caption words and, weighted, of answers."""
+    total = logits.new_zeros(())
+    for on, weight in ((~part.answers, 1.0), (part.answers, answer_share)):
+        kept = on & (part.targets >= 0)
+        if kept.any():
+            total = total + weight * F.cross_entropy(
+                logits[kept], part.targets[kept], label_smoothing=smoothing
+            )
+    return total
 
 
 def fit(
-    network: Captioner, examples: Examples, sights: Sights, plan: Plan, out: Path
+    network: Captioner, examples: Examples, sights: Sights, plan: Plan, stage: Stage
 ) -> dict[str, Tensor]:
-    """Stage one; returns the averaged weights, and keeps them in `out` after every pass."""
-    rng = np.random.default_rng(plan.seed)
-    steps_a_pass = len(examples.captions) // plan.photographs
-    total = plan.passes * steps_a_pass
-    adam = optimizer(network, plan.rate, plan.decay)
+    """One stage of cross-entropy; returns the averaged weights."""
+    rng = np.random.default_rng(stage.seed)
+    a_pass = len(examples.captions) // plan.photographs
+    total, planned = stage.passes * a_pass, stage.planned * a_pass
+    adam = optimizer(network, stage.rate, plan.decay)
     mean = Mean(network, plan.mean_over)
     began, losses = time.monotonic(), []
-    for step, order in enumerate(orders(len(examples.captions), plan.photographs, plan.seed)):
+    for step, order in enumerate(orders(len(examples.captions), plan.photographs, stage.seed)):
         if step == total:
             break
-        share = min(1.0, (step + 1) / plan.warm_up)
-        share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total))
+        share = min(1.0, (step + 1) / stage.warm_up)
+        share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / planned))
         for group in adam.param_groups:
-            group["lr"] = plan.rate * share
+            group["lr"] = stage.rate * share
         network.train()
-        part = batch([examples.of(int(i), plan.questions, rng) for i in order])
-        loss = cross_entropy(network, sights.of(order, rng), part, plan.smoothing)
+        part = batch([examples.of(int(i), stage, rng) for i in order])
+        logits = network(network.look(sights.of(order, rng)), part.ids, part.real)
+        loss = cross_entropy(logits, part, plan.smoothing, stage.answer_share)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
         mean.update(network)
         losses.append(float(loss.detach()))
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 25 == 0:
             took_s = time.monotonic() - began
-            left_s = took_s * (total / (step + 1) - 1)
             print(
-                f"step {step + 1}/{total} loss {np.mean(losses[-50:]):.3f} {took_s:.0f} s,"
-                f" {left_s:.0f} s left", file=sys.stderr, flush=True,
+                f"step {step + 1}/{total} loss {np.mean(losses[-25:]):.3f} {took_s:.0f} s",
+                file=sys.stderr, flush=True,
             )  # fmt: skip
-        if (step + 1) % steps_a_pass == 0:
-            keep(mean.state, out)
     return mean.state
 
 

@@ -1,4 +1,4 @@
-"""caption: JSON lines, a table, the cache, failures in their place; with the real starter."""
+"""caption: JSON lines, plain lines, the cache, failures in their place; with the real starter."""
 
 import json
 
@@ -36,11 +36,14 @@ def test_the_same_input_twice_gives_the_same_bytes(polymodal, photographs):
     assert line["candidates"][0] == {"caption": line["caption"], "score": line["score"]}
 
 
-def test_a_table_is_printed_for_a_person(polymodal, photographs):
-    ran = polymodal("caption", photographs / "coffee.png", "--style", "short", mock=False)
+def test_a_person_reads_whole_captions_a_line_each(polymodal, photographs):
+    asked = ("caption", photographs / "coffee.png", "--style", "detailed", "--candidates", "2")
+    ran = polymodal(*asked, mock=False)
     assert ran.code == 0
-    assert "caption" in ran.stdout.splitlines()[0]
-    assert "coffee.png" in ran.stdout
+    first, other = ran.stdout.splitlines()
+    (line,) = polymodal(*asked, "--json", mock=False).lines
+    assert first == f"{line['input']}: {line['caption']} ({line['score']:.2f})"
+    assert other.startswith("  or: ")
 
 
 def test_a_damaged_picture_fails_alone(polymodal, photographs, tmp_path):

@@ -96,6 +96,21 @@ def test_candidates_differ_and_come_best_first(
         assert all(0 < said.probability <= 1 for said in each)
 
 
+def test_candidates_are_ranked_by_the_decoder_and_the_embedder(
+    captioner: StarterCaptioner, sights: list[Sight]
+) -> None:
+    spec = captioner._spec
+    assert spec.rerank > 0
+    for sight, each in zip(sights, captioner.caption(sights, candidates=5), strict=True):
+        vectors = captioner._embedder.embed_texts([said.text for said in each])
+        for said, vector in zip(each, vectors, strict=True):
+            words = len(said.text.split()) + 1
+            decoder = said.logprob / words**spec.alpha
+            assert said.score == pytest.approx(
+                decoder + spec.rerank * float(vector @ sight.embedding), abs=3e-3
+            )
+
+
 def test_a_detailed_caption_is_longer_than_a_short_one(
     captioner: StarterCaptioner, sights: list[Sight]
 ) -> None:

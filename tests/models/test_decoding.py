@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,3 +103,18 @@ def test_banned_tokens_are_never_said() -> None:
     search = Search(beams=3, longest=6, alpha=0.7, end=END, banned=(0, 4))
     for found in run(toy, list(range(5)), search):
         assert not {0, 4} & {token for text in found for token in text.tokens}
+
+
+def test_a_wanted_token_is_said_where_it_costs_less_than_its_bonus() -> None:
+    toy = Toy(6, 4)
+    plain = Search(beams=50, longest=5, alpha=0.0, end=END)
+    free = run(toy, list(range(6)), plain)
+    for bonus in (0.5, 3.0, 30.0):
+        guided = replace(plain, wanted=(4,), bonus=bonus)
+        for texts, others in zip(run(toy, list(range(6)), guided), free, strict=True):
+            best, without = texts[0], others[0]
+            gained = bonus if 4 in best.tokens else 0.0
+            assert best.bonus == gained
+            # Never worse than the text that wants nothing, counted by the same rule.
+            assert best.logprob + gained >= without.logprob + bonus * (4 in without.tokens) - 1e-9
+            assert 4 in best.tokens or bonus < 30

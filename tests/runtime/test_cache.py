@@ -4,6 +4,7 @@ import json
 import math
 import sqlite3
 import time
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -185,7 +186,29 @@ def test_a_damaged_file_is_set_aside_and_named(cache, damage):
     cache.put({"new": 1})
     assert cache.get(["new"]) == {"new": 1}
     cache.clear()
-    assert not aside.exists()
+    assert not list(aside.parent.glob("*.damaged-*"))
+
+
+def test_who_meets_damage_second_does_not_set_the_new_file_aside(cache, tmp_path):
+    cache.put({f"k{n:04}": "x" * 500 for n in range(400)})
+    cache.close()
+    whole = cache.path.read_bytes()
+    second = Cache(cache.path)
+    assert len(second.get(["k0001"])) == 1
+    cache.path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+    met = []
+
+    def read(connection):
+        """The first time, somebody else sets the file aside just before."""
+        if not met:
+            met.append(True)
+            with pytest.warns(UserWarning, match="is damaged"):
+                Cache(cache.path).get(["k0001"])
+            Cache(cache.path).put({"new": 1})
+        return connection.execute("SELECT key FROM entries ORDER BY key DESC").fetchall()
+
+    assert second._data.read(read) == [("new",)]
+    assert len(cache.info().set_aside) == 1
 
 
 def test_a_file_that_is_replaced_under_an_open_cache_is_noticed(cache):
@@ -195,6 +218,40 @@ def test_a_file_that_is_replaced_under_an_open_cache_is_noticed(cache):
     assert cache.get(["k"]) == {}
     cache.put({"k": 2})
     assert Cache(cache.path).get(["k"]) == {"k": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a cache of 150 results, and the results."""
+    path = tmp_path_factory.mktemp("whole") / "c"
+    cache = Cache(path)
+    values = {f"{n:064}": {"text": f"answer {n} " * (n % 40)} for n in range(150)}
+    cache.put(values)
+    cache._data.read(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    cache.close()
+    return path.read_bytes(), values
+
+
+HARM = st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=40))
+
+
+@settings(deadline=None, max_examples=150)
+@given(harm=st.lists(HARM, min_size=1, max_size=6), cut=st.none() | st.floats(0, 1))
+def test_whatever_happens_to_the_file_no_wrong_result_comes_out(whole, harm, cut, tmp_path_factory):
+    data, values = bytearray(whole[0]), whole[1]
+    for place, noise in harm:
+        start = int(place * len(data))
+        data[start : start + len(noise)] = noise[: len(data) - start]
+    path = tmp_path_factory.mktemp("harmed") / "c"
+    path.write_bytes(data[: None if cut is None else int(cut * len(data))])
+    cache = Cache(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = cache.get(list(values))
+        assert all(values[key] == value for key, value in found.items())
+        cache.put({"new": 1})
+        assert cache.get(["new"]) in ({"new": 1}, {})
+    cache.close()
 
 
 def test_a_database_of_something_else_is_left_alone(tmp_path):

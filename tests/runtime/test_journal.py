@@ -94,8 +94,8 @@ def test_nothing_of_the_media_is_in_the_file(journal):
     assert inputs[1]["sha256"] == hashlib.sha256(samples.tobytes()).hexdigest()
 
 
-def test_keys_of_the_environment_are_struck_out(journal, monkeypatch):
-    key = "sk-1234567890abcdef"
+@pytest.mark.parametrize("key", ["sk-1234567890abcdef", 'pass"word\\with é'])
+def test_keys_of_the_environment_are_struck_out(journal, monkeypatch, key):
     monkeypatch.setenv("EXAMPLE_API_KEY", key)
     journal.record(
         [
@@ -113,7 +113,8 @@ def test_keys_of_the_environment_are_struck_out(journal, monkeypatch):
     journal.label(1, True, f"leaks {key}")
     journal.close()
     content = b"".join(path.read_bytes() for path in journal.path.parent.iterdir())
-    assert key.encode() not in content
+    for form in (key, json.dumps(key)[1:-1]):
+        assert form.encode() not in content
     assert journal.calls()[0].output == "you said [struck out]"
 
 

@@ -115,14 +115,25 @@ def test_what_is_no_schema_at_all_is_refused():
 
 
 def test_nothing_is_fetched_for_a_reference(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a connection was opened")
+    opened = []
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    monkeypatch.setattr("socket.socket.connect", refuse)
+    def note(*arguments, **_):
+        opened.append(arguments)
+        raise OSError
+
+    monkeypatch.setattr("urllib.request.urlopen", note)
+    monkeypatch.setattr("socket.socket.connect", note)
     schema = as_schema({"properties": {"a": {"$ref": "http://localhost:9/x.json"}}})
     with pytest.raises(UsageError, match=r"localhost:9/x\.json"):
         schema.validate({"a": 1})
+    assert not opened
+
+
+def test_a_reference_inside_the_schema_is_followed():
+    schema = as_schema({"$defs": {"n": {"type": "number"}}, "items": {"$ref": "#/$defs/n"}})
+    assert schema.validate([1, 2]) == [1, 2]
+    with pytest.raises(ValueError, match="1: 'two'"):
+        schema.validate([1, "two"])
 
 
 def test_without_the_package_the_message_is_how_to_get_it():

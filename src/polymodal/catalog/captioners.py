@@ -57,6 +57,7 @@ def open_captioner(
         beams=int(search["beams"]),
         alpha=float(search["alpha"]),
         longest_tokens=int(search["longest"]),
+        rerank=float(search["rerank"]),
     )
     assert isinstance(opened, StarterEmbedder)
     return StarterCaptioner(spec, weights.read, opened)
@@ -67,7 +68,7 @@ def _search(content: bytes, source: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(content.decode())
         search, name = data["search"], data["model"]["id"]
-        found = {key: search[key] for key in ("beams", "alpha", "longest")}
+        found = {key: search[key] for key in ("beams", "alpha", "longest", "rerank")}
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise DamagedWeights(f"the model card {source} cannot be read: {error!r}") from error
     if not all(isinstance(value, int | float) and value >= 0 for value in found.values()):

@@ -49,12 +49,11 @@ def caption(
     asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
     results: Iterator[Caption | ItemError] = suite.caption(iter(inputs.files), **asked)
     items = tracked(inputs.with_errors(results), len(inputs), out, "captioning")
-    rows = []
     for item in succeeded(items, out):
         out.line(_values(item, candidates))
+        # Lines, not a table: a caption cut to a column's width says less than none.
         for number, each in enumerate(item.candidates):
-            rows.append(["" if number else item.input, each.text, f"{each.score:.2f}"])
-    out.table(["picture", "caption", "score"], rows, paths=(0,), numbers=(2,))
+            out.text(f"{'  or' if number else item.input}: {each.text} ({each.score:.2f})")
     name_the_starter(model, out)
     out.finish()
 

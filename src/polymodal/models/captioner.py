@@ -13,7 +13,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,9 @@ WORDS_FILE = "captioner/words.json"
 BATCH = 16
 LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
 """Words; prompt and text together must fit the decoder's 32 positions."""
+COSINE_DIGITS = 3
+WANTED_NATS = 4.0
+"""What a word of `about` is worth to a guided caption, once."""
 STYLE_MARKS = {"plain": "caption", "short": "short", "detailed": "detailed"}
 Floats = NDArray[np.float32]
 
@@ -53,13 +56,16 @@ class CaptionerSpec:
     Attributes:
         beams: width of the search that scored best on development data.
         alpha: power of the length that candidates are ranked by.
-        longest: most words of a caption; of a detailed one half more.
+        rerank: weight of the embedder's cosine of picture and caption beside that; greedy search
+            has nothing to rank.
+        longest_tokens: most words of a caption.
     """
 
     provenance: Provenance
     beams: int
     alpha: float
     longest_tokens: int
+    rerank: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,10 +155,14 @@ class StarterCaptioner:
             raise UsageError(f"style {style!r} is not known; use {', '.join(STYLE_MARKS)}.")
         if candidates < 1 or (beams is not None and beams < 1):
             raise UsageError("candidates and beams must be 1 or more.")
-        prompt = self._caption_prompt(style, about)
+        prompt = self._caption_prompt(style, about)  # `about` as a prompt, and as wanted words
         width = max(candidates, self._spec.beams if beams is None else beams)
         search = self._search(width, self._spec.alpha, self._spec.longest_tokens)
+        if about.strip():
+            search = replace(search, wanted=tuple(prompt[1:-1]), bonus=WANTED_NATS)
         found = self._decode(sights, [prompt] * len(sights), search)
+        if self._spec.rerank and width > 1:
+            found = self._reranked(sights, found)
         return [each[:candidates] for each in found]
 
     def answer(
@@ -227,6 +237,26 @@ class StarterCaptioner:
             found = beam_search(step, _reorder, ids, _empty_past(seen, 1), search)
             for row, candidates in zip(rows, found, strict=True):
                 out[row] = [self._said(each, search.alpha) for each in candidates]
+        return out
+
+    def _reranked(
+        self, sights: Sequence[Sight], found: Sequence[Sequence[Said]]
+    ) -> list[list[Said]]:
+        """Candidates in the order that the decoder and the embedder agree on.
+
+        Cosines are rounded: vectors may differ in their last bits with what else is in a batch,
+        and captions must not.
+        """
+        texts = list(dict.fromkeys(said.text for each in found for said in each if said.text))
+        vectors = dict(zip(texts, self._embedder.embed_texts(texts), strict=True))
+        out = []
+        for sight, each in zip(sights, found, strict=True):
+            weighed = []
+            for said in each:
+                fit = float(vectors[said.text] @ sight.embedding) if said.text else -1.0
+                score = said.score + self._spec.rerank * round(fit, COSINE_DIGITS)
+                weighed.append(replace(said, score=score))
+            out.append(sorted(weighed, key=lambda said: (-said.score, said.text)))
         return out
 
     def _said(self, found: Candidate, alpha: float) -> Said:

@@ -27,14 +27,19 @@ Reorder = Callable[[Any, NDArray[np.int64]], Any]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished text: its tokens without the end mark, and its summed log-probability."""
+    """A finished text: its tokens without the end mark, and its summed log-probability.
+
+    Attributes:
+        bonus: what it gained for tokens that were wanted.
+    """
 
     tokens: tuple[int, ...]
     logprob: float
+    bonus: float = 0.0
 
     def score(self, alpha: float) -> float:
-        """Log-probability over length (end mark included) to the power of `alpha`."""
-        return self.logprob / float((len(self.tokens) + 1) ** alpha)
+        """Log-probability and bonus over length (end mark included) to the power of `alpha`."""
+        return (self.logprob + self.bonus) / float((len(self.tokens) + 1) ** alpha)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Search:
         alpha: power of the length that scores are divided by; 0 prefers short texts.
         end: the end mark.
         banned: tokens that are never said.
+        wanted: tokens that a text gains `bonus` (nats) for when it says them the first time.
     """
 
     beams: int
@@ -54,6 +60,8 @@ class Search:
     alpha: float
     end: int
     banned: tuple[int, ...] = ()
+    wanted: tuple[int, ...] = ()
+    bonus: float = 0.0
 
 
 @dataclass
@@ -102,10 +110,15 @@ def _advance(
     if last:
         scores[:, np.arange(scores.shape[1]) != search.end] = -np.inf
     totals = scores + np.array([text.logprob for text in state.alive])[:, None]
-    flat = totals.ravel()
+    gains = np.zeros(totals.shape)
+    for row, text in enumerate(state.alive):
+        gains[row, [token for token in search.wanted if token not in text.tokens]] = search.bonus
+        gains[row] += text.bonus
+    flat = (totals + gains).ravel()
     # A beam's end mark is one of its choices, so twice the beams always leaves enough alive.
     count = min(2 * search.beams, flat.size) if search.beams > 1 else 1
-    order = np.argsort(-flat, kind="stable")[:count] if count > 1 else [int(flat.argmax())]
+    best = np.argpartition(-flat, count - 1)[:count]
+    order = best[np.lexsort((best, -flat[best]))]  # of equal ones the lower token number first
     alive: list[Candidate] = []
     kept: list[tuple[int, int]] = []
     for position in order:
@@ -113,18 +126,20 @@ def _advance(
         text = state.alive[row]
         if not np.isfinite(flat[position]):
             continue
+        reached = float(totals[row, token]), float(gains[row, token])
         if token == search.end:
-            state.finished.append(Candidate(text.tokens, float(flat[position])))
+            state.finished.append(Candidate(text.tokens, *reached))
         elif len(alive) < search.beams:
-            alive.append(Candidate((*text.tokens, token), float(flat[position])))
+            alive.append(Candidate((*text.tokens, token), *reached))
             kept.append((row, token))
     state.alive = alive
     if not alive:
         state.closed = True
     elif len(state.finished) >= search.beams:
         worst = _ranked(state.finished, search)[-1].score(search.alpha)
-        # The best a text alive can reach: no more loss, the greatest length.
-        bound = alive[0].logprob / float((search.longest + 1) ** search.alpha)
+        # The best a text alive can reach: no more loss, every bonus, the greatest length.
+        most = max(text.logprob for text in alive) + search.bonus * len(search.wanted)
+        bound = most / float((search.longest + 1) ** search.alpha) if most < 0 else most
         state.closed = bound <= worst
     return kept
 

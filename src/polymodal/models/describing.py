@@ -55,7 +55,8 @@ class Said:
 
     Attributes:
         logprob: its summed log-probability, end included.
-        score: what ranks candidates: `logprob` over a power of the length.
+        score: what ranks candidates: `logprob` over a power of the length, and for captions what
+            the embedder makes of them.
         probability: geometric mean of its tokens' probabilities, 0..1.
     """
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from polymodal import __version__
 from polymodal.errors import UsageError
-from polymodal.runtime.database import Database, used_bytes
+from polymodal.runtime.database import FILES, Database, used_bytes
 from polymodal.runtime.home import default_home, switched_off
 
 __all__ = ["Cache", "CacheInfo", "cache_key", "canonical_json", "open_cache"]
@@ -35,7 +35,8 @@ SOME = 500
 """Keys in one statement; SQLite allows 999 in old versions."""
 SCHEMA = """
 CREATE TABLE entries (
-    key TEXT PRIMARY KEY, verb TEXT NOT NULL, value TEXT NOT NULL, used INTEGER NOT NULL
+    key TEXT PRIMARY KEY, verb TEXT NOT NULL, value TEXT NOT NULL, digest TEXT NOT NULL,
+    used INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX oldest ON entries (used);
 """
@@ -127,9 +128,11 @@ class Cache:
         try:
             rows = self._data.read(lambda connection: list(_select(connection, keys)))
             old = int(time.time()) - TOUCH_AFTER_S
-            if stale := [key for key, _, used in rows if used < old]:
+            # The disk may have changed a value in a way that SQLite does not notice.
+            sound = [row for row in rows if row[2] == _digest(row[0], row[1])]
+            if stale := [key for key, *_, used in sound if used < old]:
                 self._touch(stale)
-            return {key: json.loads(value) for key, value, _ in rows}
+            return {key: json.loads(value) for key, value, *_ in sound}
         except (sqlite3.Error, OSError, ValueError, UsageError) as error:
             self._complain(error)
             return {}
@@ -141,10 +144,11 @@ class Cache:
             UsageError: a value is not JSON.
         """
         now = int(time.time())
-        rows = [(key, verb, canonical_json(value), now) for key, value in entries.items()]
+        texts = {key: canonical_json(value) for key, value in entries.items()}
+        rows = [(key, verb, text, _digest(key, text), now) for key, text in texts.items()]
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             self._evict(connection)
 
         try:
@@ -165,8 +169,7 @@ class Cache:
             with self._data.named_errors():
                 counts = dict(self._data.read(lambda c: c.execute(query).fetchall()))
                 size = self._data.read(used_bytes)
-        files = self.path.parent.glob(f"{self.path.name}.damaged-*")
-        aside = tuple(sorted(files))
+        aside = tuple(self._data.all_set_aside())
         return CacheInfo(self.path, sum(counts.values()), size, self.max_bytes, counts, aside)
 
     def clear(self) -> int:
@@ -177,7 +180,8 @@ class Cache:
         """
         before = self.info()
         for path in before.set_aside:
-            path.unlink(missing_ok=True)
+            for suffix in FILES:
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
         if not self.path.exists():
             return 0
         with self._data.named_errors():
@@ -228,12 +232,18 @@ class Cache:
             )
 
 
-def _select(connection: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+def _select(
+    connection: sqlite3.Connection, keys: Sequence[str]
+) -> Iterator[tuple[str, str, str, int]]:
     for start in range(0, len(keys), SOME):
         some = keys[start : start + SOME]
         marks = ",".join("?" * len(some))
-        query = f"SELECT key, value, used FROM entries WHERE key IN ({marks})"
+        query = f"SELECT key, value, digest, used FROM entries WHERE key IN ({marks})"
         yield from connection.execute(query, some)
+
+
+def _digest(key: str, value: str) -> str:
+    return hashlib.sha256(f"{key}:{value}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def open_cache(

@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from polymodal.errors import StorageError, UsageError
 
-__all__ = ["Database", "used_bytes"]
+__all__ = ["FILES", "Database", "used_bytes"]
 
 BUSY_S = 15.0
 """How long to wait for another process that is writing."""
+FILES = ("", "-wal", "-shm")
+"""Endings of what SQLite makes of one database."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 Result = TypeVar("Result")
 _OF_PARENTS: list[sqlite3.Connection] = []
@@ -98,6 +101,11 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot use the {self._what} {self.path}: {error}.") from error
 
+    def all_set_aside(self) -> list[Path]:
+        """Damaged files that were found here, by anyone, oldest first."""
+        found = self.path.parent.glob(f"{self.path.name}.damaged-*")
+        return sorted(path for path in found if not path.name.endswith(FILES[1:]))
+
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
         with self._lock:
@@ -135,6 +143,8 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
+        # Of a damaged text what can be read, so that one row does not hide the others.
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -174,8 +184,8 @@ class Database:
 
     def _rename(self, reason: str) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{os.getpid()}")
-        for suffix in ("", "-wal", "-shm"):
+        target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{uuid4().hex[:6]}")
+        for suffix in FILES:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{target}{suffix}")
         self.set_aside = target

@@ -22,7 +22,7 @@ from typing import Any
 from polymodal.errors import UsageError
 from polymodal.runtime.database import Database
 from polymodal.runtime.home import default_home, switched_off
-from polymodal.runtime.redaction import struck_out
+from polymodal.runtime.redaction import secrets_now, struck_out
 
 __all__ = ["Call", "Journal", "Label", "open_journal"]
 
@@ -140,7 +140,8 @@ class Journal:
         """Append calls, all or none; their `id` is given here."""
         names = ", ".join(COLUMNS[1:])
         marks = ", ".join("?" * (len(COLUMNS) - 1))
-        rows = [_row(call) for call in calls]
+        secrets = secrets_now()
+        rows = [_row(call, secrets) for call in calls]
         statement = f"INSERT INTO calls ({names}) VALUES ({marks})"
         try:
             self._data.write(lambda c: c.executemany(statement, rows))
@@ -251,14 +252,14 @@ def _where(verb: str | None, model: str | None, ids: Sequence[int] | None) -> tu
     return (f" WHERE {' AND '.join(clauses)}" if clauses else ""), values
 
 
-def _row(call: Call) -> tuple[Any, ...]:
+def _row(call: Call, secrets: Sequence[str]) -> tuple[Any, ...]:
     values = []
     for name in COLUMNS[1:]:
         value = getattr(call, name)
         if name in JSON_COLUMNS:
             value = json.dumps(value, default=str)
         # Lone surrogates (file names that are not UTF-8) cannot be stored as text.
-        values.append(struck_out(value) if isinstance(value, str) else value)
+        values.append(struck_out(value, secrets) if isinstance(value, str) else value)
     return tuple(values)
 
 

@@ -40,6 +40,9 @@ class Schema:
 def as_schema(source: SchemaInput) -> Schema:
     """The schema of a pydantic class, a JSON Schema as a mapping, or the path of a JSON file.
 
+    The formats of a JSON Schema ("date") are checked as far as the jsonschema package knows them by
+    itself; nothing it refers to is fetched.
+
     Raises:
         UsageError: it is none of these, or not a valid JSON Schema.
         MissingDependency: the package that validates it is not installed.
