@@ -24,7 +24,7 @@ from polymodal.catalog.opening import open_embedder
 from polymodal.models.captioner import StarterCaptioner
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.questions import parse
-from polymodal.tasks.statements import alternatives, others, statement
+from polymodal.tasks.statements import alternatives, is_there, others, statement
 from recipes.starter import data, questions
 
 BATCH = 8
@@ -40,7 +40,8 @@ class Row:
         candidates: the alternatives, and what else the decoder would say.
         logprobs: of the candidates, by the decoder; -inf where it cannot say one.
         cosines: of the candidates' statements with the photograph.
-        others: for yes-or-no questions, cosines of statements about other things.
+        there: cosine of the thing that is asked about.
+        others: of other things.
     """
 
     photograph: int
@@ -51,7 +52,8 @@ class Row:
     candidates: tuple[str, ...]
     logprobs: tuple[float, ...]
     cosines: tuple[float, ...]
-    others: tuple[float, ...] = ()
+    there: float
+    others: tuple[float, ...]
 
 
 def gather(root: Path, model: Path | str, split: str, most: int | None = None) -> Iterator[Row]:
@@ -87,7 +89,9 @@ def gather(root: Path, model: Path | str, split: str, most: int | None = None) -
                 rows, parsed, said, pools, scores, strict=True
             ):
                 vectors = texts.embed([statement(q, answer) for answer in pool])
-                beside = texts.embed(others(q)) if q.kind == "yesno" else vectors[:0]
+                thing = is_there(q)
+                beside = texts.embed([statement(thing, "yes"), *others(thing)])
+                cosines = [round(float(c), 5) for c in beside @ sight.embedding]
                 yield Row(
                     number,
                     item.kind,
@@ -97,7 +101,8 @@ def gather(root: Path, model: Path | str, split: str, most: int | None = None) -
                     pool,
                     tuple(round(p, 4) for p in logprobs),
                     tuple(round(float(c), 5) for c in vectors @ sight.embedding),
-                    tuple(round(float(c), 5) for c in beside @ sight.embedding),
+                    cosines[0],
+                    tuple(cosines[1:]),
                 )
         done = min(part.stop, len(numbers))
         if part.start % (BATCH * 25) == 0:
@@ -105,7 +110,9 @@ def gather(root: Path, model: Path | str, split: str, most: int | None = None) -
             print(f"{done}/{len(numbers)} photographs, {took_s:.0f} s", file=sys.stderr)
 
 
-def kept(root: Path, model: Path | str, split: str, cache: Path, most: int | None = None) -> list[Row]:
+def kept(
+    root: Path, model: Path | str, split: str, cache: Path, most: int | None = None
+) -> list[Row]:
     """The rows, from `cache` where it has them."""
     if not cache.exists():
         rows = [asdict(row) for row in gather(root, model, split, most)]

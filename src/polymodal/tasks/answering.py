@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -26,13 +26,22 @@ from polymodal.results import Provenance, Vector
 from polymodal.results_answers import NOT_SURE, Answer, AnswerCandidate, Evidence
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import Doubles, calibration_of, fits, sigmoid, softmax
-from polymodal.tasks.grounding import Weighed, log_odds, margins, moved, weigh
+from polymodal.tasks.grounding import (
+    LIKELY_THERE,
+    Weighed,
+    log_odds,
+    margins,
+    moved,
+    presence,
+    weigh,
+)
 from polymodal.tasks.questions import Question
-from polymodal.tasks.statements import alternatives, others, statement
+from polymodal.tasks.statements import alternatives, is_there, others, statement
 from polymodal.tasks.text_answers import TextLine, find_in_lines
 
 __all__ = [
     "Asking",
+    "Case",
     "LineReader",
     "Outcome",
     "TextRead",
@@ -70,6 +79,15 @@ NO_CARD_TRUST = 0.5
 """Log-odds halved: how far the shares of a model without calibration are believed."""
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A question about a picture, and who answers it."""
+
+    source: ImageInput
+    question: Question
+    made_by: Provenance
+
+
 @dataclass(frozen=True)
 class Asking:
     """How to answer.
@@ -88,9 +106,7 @@ class Asking:
 
     def answer(
         self,
-        source: ImageInput,
-        question: Question,
-        made_by: Provenance,
+        case: Case,
         candidates: Sequence[tuple[str, float]],
         confidence: float,
         evidence: Sequence[Evidence],
@@ -106,21 +122,19 @@ class Asking:
             what = f"it would be {_short(kept[0].text)!r}, with confidence {confidence:.2f}"
             reasons.append(Evidence("model", f"{what}, under the threshold of {least:g}"))
         return Answer(
-            input=picture_name(source),
-            question=question.text,
+            input=picture_name(case.source),
+            question=case.question.text,
             text=kept[0].text if given else NOT_SURE,
             confidence=confidence,
             evidence=tuple(reasons),
             abstained=not given,
-            provenance=made_by,
+            provenance=case.made_by,
             candidates=kept,
         )
 
-    def unsure(
-        self, source: ImageInput, question: Question, made_by: Provenance, *reasons: Evidence
-    ) -> Answer:
+    def unsure(self, case: Case, *reasons: Evidence) -> Answer:
         """Nothing to answer from."""
-        return self.answer(source, question, made_by, (), 0.0, reasons)
+        return self.answer(case, (), 0.0, reasons)
 
 
 def by_text(asking: Asking, source: ImageInput, question: Question) -> Outcome:
@@ -129,16 +143,19 @@ def by_text(asking: Asking, source: ImageInput, question: Question) -> Outcome:
         read = asking.lines(source)
     except MissingDependency as error:
         reason = Evidence("missing", f"the question is about text, which was not read: {error}")
-        return asking.unsure(source, question, NO_READER, reason)
+        return asking.unsure(Case(source, question, NO_READER), reason)
     except MediaError as error:
         return error
-    found, made_by = find_in_lines(question.wording, read.lines), read.provenance
+    found, case = (
+        find_in_lines(question.wording, read.lines),
+        Case(source, question, read.provenance),
+    )
     if not found.text:
         reason = Evidence("text", found.reason, supports=False)
-        return asking.unsure(source, question, made_by, reason)
+        return asking.unsure(case, reason)
     evidence = [*line_evidence(found.lines), Evidence("question", f"answered from {found.reason}")]
     each = [(found.text, found.confidence)]
-    return asking.answer(source, question, made_by, each, found.confidence, evidence)
+    return asking.answer(case, each, found.confidence, evidence)
 
 
 def line_evidence(lines: Sequence[TextLine]) -> list[Evidence]:
@@ -159,7 +176,7 @@ def by_captioner(
     waiting = []
     for place, (source, sight, question) in enumerate(asked):
         if (refusal := _refusal(captioner, question)) is not None:
-            outcomes[place] = asking.unsure(source, question, captioner.provenance, refusal)
+            outcomes[place] = asking.unsure(Case(source, question, captioner.provenance), refusal)
         elif question.kind == "scene":
             outcomes[place] = _scene(asking, captioner, source, sight, question)
         else:
@@ -173,8 +190,7 @@ def by_captioner(
     ]
     scores = captioner.score_answers(sights, wordings, pools) if waiting else []
     for place, pool, logprobs in zip(waiting, pools, scores, strict=True):
-        source, sight, question = asked[place]
-        outcomes[place] = _weighed(asking, captioner, source, sight, question, pool, logprobs)
+        outcomes[place] = _weighed(asking, captioner, asked[place], pool, logprobs)
     return [outcomes[place] for place in range(len(asked))]
 
 
@@ -192,8 +208,8 @@ def _refusal(captioner: Captioner, question: Question) -> Evidence | None:
     if question.kind == "other" or (question.kind == "object" and not alternatives(question)):
         return Evidence(
             "question",
-            f"{name} answers what somebody does, holds, wears or rides, what color, how many, where,"
-            " and whether something is there; this is another kind of question",
+            f"{name} answers what somebody does, holds, wears or rides, what color, how many,"
+            " where, and whether a thing is there; this is another kind of question",
         )
     if question.kind != "scene" and isinstance(captioner, KnowsWords):
         unknown = [word for word in question.wording.split() if not captioner.knows(word)]
@@ -215,39 +231,42 @@ def _scene(
         text = f"how well {_short(said.text)!r} fits the picture"
         evidence = [Evidence("picture", text, round(confidence, DIGITS), confidence >= THRESHOLD)]
     each = [(said.text, confidence)]
-    return asking.answer(source, question, captioner.provenance, each, confidence, evidence)
+    return asking.answer(Case(source, question, captioner.provenance), each, confidence, evidence)
 
 
 def _weighed(
     asking: Asking,
     captioner: Captioner,
-    source: ImageInput,
-    sight: Sight,
-    question: Question,
+    asked: tuple[ImageInput, Sight, Question],
     pool: Sequence[str],
     logprobs: Sequence[float],
 ) -> Answer:
+    source, sight, question = asked
+    case = Case(source, question, captioner.provenance)
     evidence = []
     if question.wording != " ".join(question.text.lower().rstrip("?! ").split()):
         evidence.append(Evidence("question", f"read as {question.wording!r}"))
-    made_by = captioner.provenance
     if not asking.grounded:
         order = np.argsort(-np.array(logprobs), kind="stable")
         each = [(pool[i], math.exp(logprobs[i])) for i in order]
-        evidence.append(_said_by_model(made_by, *each[0]))
-        return asking.answer(source, question, made_by, each, each[0][1], evidence)
+        evidence.append(_said_by_model(case.made_by, *each[0]))
+        return asking.answer(case, each, each[0][1], evidence)
     seen = _seen(asking.texts, question, pool, sight.embedding)
-    if isinstance(captioner, AnswerCalibrated) and question.kind in (
-        kinds := (calibration := captioner.answer_calibration).kinds
-    ):
-        assert kinds
-        found = weigh(question.kind, pool, logprobs, seen, calibration)
-        threshold = calibration.threshold
+    known = captioner.answer_calibration if isinstance(captioner, AnswerCalibrated) else None
+    if known is not None and question.kind in known.kinds:
+        found = weigh(question.kind, pool, logprobs, seen, known)
+        there = is_there(question)
+        alone = _seen(asking.texts, there, alternatives(there), sight.embedding)
+        likely, threshold = presence(question.kind, alone, known), known.threshold
+        found = replace(found, confidence=found.confidence * likely)
+        if likely < 1:
+            text = f"{statement(there, 'yes')!r} does not look like what is there"
+            evidence.append(Evidence("picture", text, round(likely * LIKELY_THERE, DIGITS), False))
     else:
         found, threshold = _uncalibrated(asking.texts, question, pool, logprobs, seen), THRESHOLD
-    evidence += _witnesses(made_by, question, found)
+    evidence += _witnesses(case.made_by, question, found)
     each = list(zip(found.answers, found.share, strict=True))
-    return asking.answer(source, question, made_by, each, found.confidence, evidence, threshold)
+    return asking.answer(case, each, found.confidence, evidence, threshold)
 
 
 def _uncalibrated(

@@ -30,7 +30,7 @@ from polymodal.models.protocols import Generator
 from polymodal.models.wording import split_words
 from polymodal.results import Provenance, Vector
 from polymodal.results_answers import Evidence
-from polymodal.tasks.answering import Asking, Outcome, line_evidence, moved_by_picture
+from polymodal.tasks.answering import Asking, Case, Outcome, line_evidence, moved_by_picture
 from polymodal.tasks.calibration import calibration_of, fits
 from polymodal.tasks.grounding import MOST_MOVED, moved
 from polymodal.tasks.questions import Question
@@ -82,11 +82,10 @@ def by_generator(
         if isinstance(generation, PolymodalError):
             outcomes[place] = generation
             continue
-        outcomes[place] = _checked(asking, made_by, shown, question, lines[place], generation)
-    return [
-        outcomes[place] if place in outcomes else each  # type: ignore[misc]
-        for place, each in enumerate(lines)
-    ]
+        case = Case(shown.source, question, made_by)
+        outcomes[place] = _checked(asking, case, shown, lines[place], generation)
+    outcomes |= {n: each for n, each in enumerate(lines) if not isinstance(each, Sequence)}
+    return [outcomes[place] for place in range(len(asked))]
 
 
 def _lines(
@@ -99,7 +98,7 @@ def _lines(
         return tuple(asking.lines(shown.source).lines)
     except MissingDependency as error:
         reason = Evidence("missing", f"the question is about text, which was not read: {error}")
-        return asking.unsure(shown.source, question, made_by, reason)
+        return asking.unsure(Case(shown.source, question, made_by), reason)
     except MediaError as error:
         return error
 
@@ -119,16 +118,15 @@ def _conversation(
 
 def _checked(
     asking: Asking,
-    made_by: Provenance,
+    case: Case,
     shown: Shown,
-    question: Question,
     lines: Sequence[TextLine] | Outcome,
     generation: Generation,
 ) -> Outcome:
-    text = generation.text.strip()
+    text, made_by = generation.text.strip(), case.made_by
     if not generation.complete or text.lower().strip(" .!") in UNSURE:
         why = f"{made_by.model} gave no answer ({generation.finish_reason})"
-        return asking.unsure(shown.source, question, made_by, Evidence("model", why))
+        return asking.unsure(case, Evidence("model", why))
     own = generation.confidence
     prior = TRUST if own is None else own
     if own is None:
@@ -139,21 +137,21 @@ def _checked(
     confidence = prior
     if asking.grounded:
         assert isinstance(lines, Sequence)
-        confidence, checked = _check(asking, shown, question, lines, text, prior)
+        confidence, checked = _check(asking, shown, (case.question, text), lines, prior)
         evidence += checked
     each = [(text, confidence)]
-    return asking.answer(shown.source, question, made_by, each, confidence, evidence)
+    return asking.answer(case, each, confidence, evidence)
 
 
 def _check(
     asking: Asking,
     shown: Shown,
-    question: Question,
+    said: tuple[Question, str],
     lines: Sequence[TextLine],
-    text: str,
     prior: float,
 ) -> tuple[float, list[Evidence]]:
-    """The confidence after the check, and what it found."""
+    """The confidence after the check of an answer, and what it found."""
+    question, text = said
     if question.kind == "text":
         held = supported(text, lines)
         share = 1 / (1 + np.exp(-MOST_MOVED if held else MOST_MOVED))

@@ -7,10 +7,9 @@ something that is not installed, are computed every time.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,24 +46,21 @@ class _Asked:
     question: Question
 
 
-@dataclass(frozen=True)
-class _AskedContent(Content):
-    """Hash over picture and question; it holds as long as the picture's."""
-
-    picture: Content = field(default_factory=lambda: Content(""))
-
-    def still(self, source: Any) -> bool:
-        """See `Content.still`."""
-        return self.picture.still(source.image)
-
-
 class _Way(Protocol):
     """How a model is asked: pictures opened one by one, and answered in batches."""
 
-    model: str
+    @property
+    def model(self) -> str:
+        """All that answers depend on, for the cache."""
+        ...
 
-    def prepare(self, source: ImageInput) -> Any: ...
-    def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]: ...
+    def prepare(self, source: ImageInput) -> Any:
+        """What the model needs of one picture; called from several threads."""
+        ...
+
+    def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
+        """Answers in order; the same prepared picture is one picture."""
+        ...
 
 
 def ask(
@@ -111,9 +107,9 @@ def ask(
 
 
 def _parsed(image: ImageInput, question: str) -> tuple[ImageInput, _Asked | UsageError]:
+    if isinstance(image, str) and not image:
+        return image, UsageError(f"no picture is named for the question {question[:60]!r}.")
     try:
-        if isinstance(image, str) and not image:
-            raise UsageError(f"no picture is named for the question {question!r}.")
         return image, _Asked(image, parse(question))
     except UsageError as error:
         return image, error
@@ -146,9 +142,8 @@ class _Work:
             batch_size=BATCH,
         )
         for group, outcomes in stream:
-            for place, asked in enumerate(group):
-                failed = isinstance(outcomes, Exception)
-                yield asked, outcomes if failed else outcomes[place]
+            failed = isinstance(outcomes, Exception)
+            yield from zip(group, [outcomes] * len(group) if failed else outcomes, strict=True)  # type: ignore[arg-type]
 
     def _infer(self, batch: Sequence[tuple[list[_Asked], Any]]) -> list[list[Outcome]]:
         flat = [(asked, prepared) for group, prepared in batch for asked in group]
@@ -261,9 +256,7 @@ def _call(asked: _Asked, answer: Answer, asking: Asking, latency_s: float, batch
 
 
 def _content(asked: _Asked) -> Content:
-    picture = content_of(asked.image)
-    both = f"{picture.sha256}\0{asked.question.text}".encode("utf-8", "surrogatepass")
-    return _AskedContent(hashlib.sha256(both).hexdigest(), picture=picture)
+    return content_of(asked.image).joined(asked.question.text)
 
 
 def _encode(answer: Answer) -> Any | None:

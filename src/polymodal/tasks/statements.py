@@ -8,13 +8,13 @@ beside "a black dog" says what "brown" is about. The answers it is held against 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
 from polymodal.tasks.questions import Question, plural
 
-__all__ = ["alternatives", "others", "phrase", "statement"]
+__all__ = ["alternatives", "is_there", "others", "phrase", "statement"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def alternatives(question: Question) -> tuple[str, ...]:
     return lists.answers.get(question.kind, ())
 
 
+def is_there(question: Question) -> Question:
+    """Whether what a question is about is there at all."""
+    return replace(question, kind="yesno", verb="")
+
+
 def others(question: Question) -> tuple[str, ...]:
     """For a yes-or-no question: statements about other things that pictures show."""
     return tuple(phrase(word) for word in _lists().answers["thing"] if word != question.subject)
@@ -58,25 +63,23 @@ def statement(question: Question, answer: str) -> str:
 
     The statement of "no" is that of "yes": the thing whose absence is claimed.
     """
-    lists, subject = _lists(), question.subject
-    if question.kind == "yesno":
-        return phrase(subject)
-    if question.kind == "color":
-        return phrase(f"{answer} {subject}")
+    subject = question.subject
+    if question.kind == "object":
+        what = answer if question.verb == "doing" else f"{question.verb} {phrase(answer)}"
+        return f"{phrase(subject)} {what}"
+    if question.kind == "place":
+        where = "on" if answer in _lists().on else "in"
+        return f"{phrase(subject)} {where} the {answer}"
     if question.kind == "count":
         return f"{answer} {subject if answer == 'one' else plural(subject)}"
-    if question.kind == "place":
-        return f"{phrase(subject)} {'on' if answer in lists.on else 'in'} the {answer}"
-    if question.kind == "object":
-        if question.verb == "doing":
-            return f"{phrase(subject)} {answer}"
-        return f"{phrase(subject)} {question.verb} {phrase(answer)}"
-    return ""
+    if question.kind == "color":
+        return phrase(f"{answer} {subject}")
+    return phrase(subject) if question.kind == "yesno" else ""
 
 
 def phrase(words: str) -> str:
     """Words with their indefinite article, where they take one."""
-    last = words.split()[-1]
+    last = words.rsplit(maxsplit=1)[-1]
     if last in _lists().without_article or plural(last) == last:
         return words
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -81,12 +81,12 @@ _KINDS: dict[str, tuple[re.Pattern[str], set[str]]] = {
     "number": (_NUMBER, {"number", "numbers", "digits", "code", "id", "plate", "no", "year"}),
 }  # fmt: skip
 _ALL = {"say", "says", "said", "written", "write", "writing", "text", "texts", "read", "reads",
-        "word", "words", "letters", "spelled", "printed", "transcribe", "slogan", "spell"}  # fmt: skip
+        "word", "words", "letters", "spelled", "printed", "transcribe", "spell"}  # fmt: skip
 _SMALL = {
     "what", "is", "are", "was", "were", "the", "a", "an", "this", "that", "of", "on", "in", "at",
     "to", "for", "does", "do", "did", "it", "its", "which", "how", "from", "by", "and", "there",
     "receipt", "invoice", "bill", "picture", "image", "photo", "photograph", "page", "document",
-    "shown", "here", "please", "me", "tell", "paid", "pay", "be", "has", "have", "'s", "their",
+    "shown", "here", "please", "me", "tell", "paid", "pay", "given", "back", "be", "has", "have", "'s", "their",
 }  # fmt: skip
 _MEANS = {
     "phone": {"phone", "tel", "telephone", "hp", "mobile", "contact"},
@@ -162,6 +162,8 @@ def _keys(words: Sequence[str], kind: str) -> list[str]:
     kept = [word for word in words if word not in _SMALL and word not in _ALL]
     if kind == "amount":
         kept = [word for word in kept if word not in {"amount", "price", "cost", "costs", "much"}]
+    if kind == "phone":
+        kept = [word for word in kept if word != "number"]
     if kind in {"date", "time"}:
         kept = [word for word in kept if word not in {"when", "day"}]
     return kept
