@@ -86,7 +86,8 @@ _SMALL = {
     "what", "is", "are", "was", "were", "the", "a", "an", "this", "that", "of", "on", "in", "at",
     "to", "for", "does", "do", "did", "it", "its", "which", "how", "from", "by", "and", "there",
     "receipt", "invoice", "bill", "picture", "image", "photo", "photograph", "page", "document",
-    "shown", "here", "please", "me", "tell", "paid", "pay", "given", "back", "be", "has", "have", "'s", "their",
+    "shown", "here", "please", "me", "tell", "paid", "pay", "given", "back", "be",
+    "has", "have", "'s", "their",
 }  # fmt: skip
 _MEANS = {
     "phone": {"phone", "tel", "telephone", "hp", "mobile", "contact"},
