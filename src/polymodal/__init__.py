@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Space,
         Verdict,
     )
+    from polymodal.results_answers import Answer, Evidence
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
@@ -82,6 +83,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddReport",
+    "Answer",
     "Attempt",
     "AudioPart",
     "Cache",
@@ -101,6 +103,7 @@ __all__ = [
     "Embedder",
     "Embedding",
     "Embeddings",
+    "Evidence",
     "FeatureExtractor",
     "FilterSyntaxError",
     "Finding",
@@ -145,12 +148,14 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Answer": "results_answers",
     "AudioPart": "models.messages",
     "Cache": "runtime.cache",
     "Calibrated": "models.protocols",
     "Calibration": "models.protocols",
     "Collection": "search",
     "Embedder": "models.protocols",
+    "Evidence": "results_answers",
     "FeatureExtractor": "models.protocols",
     "Generation": "models.messages",
     "GenerationOptions": "models.messages",

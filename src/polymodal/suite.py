@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
+from polymodal.suite_answers import AnswerVerbs
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite:
+class Suite(AnswerVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list

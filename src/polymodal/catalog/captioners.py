@@ -12,7 +12,7 @@ from polymodal.errors import DamagedWeights, ModelUnavailable
 from polymodal.models.protocols import Device, Embedder
 
 if TYPE_CHECKING:
-    from polymodal.models.describing import Captioner
+    from polymodal.models.describing import AnswerCalibration, Captioner
 
 __all__ = ["open_captioner"]
 
@@ -58,6 +58,7 @@ def open_captioner(
         alpha=float(search["alpha"]),
         longest_tokens=int(search["longest"]),
         rerank=float(search["rerank"]),
+        answers=_answers(weights.read(CARD_FILE), source),
     )
     assert isinstance(opened, StarterEmbedder)
     return StarterCaptioner(spec, weights.read, opened)
@@ -74,3 +75,21 @@ def _search(content: bytes, source: str) -> dict[str, Any]:
     if not all(isinstance(value, int | float) and value >= 0 for value in found.values()):
         raise DamagedWeights(f"the model card {source}: [search] holds numbers, not {found}.")
     return {**found, "id": name}
+
+
+def _answers(content: bytes, source: str) -> AnswerCalibration:
+    """The card's [calibration] of answers; without kinds where there is none."""
+    from polymodal.models.describing import AnswerCalibration, AnswerWeights
+
+    section = tomllib.loads(content.decode()).get("calibration", {})
+    try:
+        kinds = {
+            kind: AnswerWeights(**{name: float(value) for name, value in weights.items()})
+            for kind, weights in section.items()
+            if isinstance(weights, dict)
+        }
+        whole = {name: float(v) for name, v in section.items() if not isinstance(v, dict)}
+        return AnswerCalibration(kinds, **whole)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = f"the model card {source}: [calibration] cannot be used: {error}"
+        raise DamagedWeights(reason) from error

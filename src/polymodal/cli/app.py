@@ -128,7 +128,7 @@ _register(
     collections.duplicates,
 )
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
-_register("Describe", describe.caption)
+_register("Describe", describe.caption, describe.ask)
 _register(
     "Collections",
     collections.info,

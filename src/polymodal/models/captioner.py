@@ -13,7 +13,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.decoding import Candidate, Search, beam_search
-from polymodal.models.describing import Said, Sight, Style
+from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
 from polymodal.models.protocols import Pixels
 from polymodal.models.starter import cores, open_session, run_each
 from polymodal.models.wording import split_words
@@ -60,6 +60,7 @@ class CaptionerSpec:
         rerank: weight of the embedder's cosine of picture and caption beside that; greedy search
             has nothing to rank.
         longest_tokens: most words of a caption.
+        answers: how far answers can be trusted; without kinds where the card does not say.
     """
 
     provenance: Provenance
@@ -67,6 +68,7 @@ class CaptionerSpec:
     alpha: float
     longest_tokens: int
     rerank: float = 0.0
+    answers: AnswerCalibration = field(default_factory=AnswerCalibration)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class StarterCaptioner:
     def provenance(self) -> Provenance:
         """See `Captioner.provenance`."""
         return self._spec.provenance
+
+    @property
+    def answer_calibration(self) -> AnswerCalibration:
+        """See `AnswerCalibrated.answer_calibration`."""
+        return self._spec.answers
 
     @property
     def image_size_px(self) -> int:

@@ -6,8 +6,8 @@ the embedder's own checks, however often it is asked about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,17 @@ from polymodal.results import Provenance, Vector
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["STYLES", "Captioner", "Said", "Sight", "Style"]
+__all__ = [
+    "STYLES",
+    "AnswerCalibrated",
+    "AnswerCalibration",
+    "AnswerWeights",
+    "Captioner",
+    "KnowsWords",
+    "Said",
+    "Sight",
+    "Style",
+]
 
 Style = Literal["plain", "short", "detailed"]
 STYLES: tuple[Style, ...] = ("plain", "short", "detailed")
@@ -117,4 +127,61 @@ class Captioner(Protocol):
         An answer with a word that the model does not know, without a word, or with too many
         (more than four, for the starter), scores -inf.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsWords(Protocol):
+    """A captioner with a closed list of words."""
+
+    def knows(self, word: str) -> bool:
+        """Whether it can read and say a word (lower case)."""
+        ...
+
+
+@dataclass(frozen=True)
+class AnswerWeights:
+    """How the answers to one kind of question are weighed; see `polymodal.tasks.grounding`.
+
+    Attributes:
+        decoder: of the model's log-probability of an answer.
+        embedder: of the cosine of its statement with the picture.
+        bias: added to "yes".
+        alone, alone_bias: the same two for the embedder without the model.
+        trust: added to the log-odds that the best answer is right.
+    """
+
+    decoder: float
+    embedder: float
+    bias: float
+    alone: float
+    alone_bias: float
+    trust: float
+
+
+@dataclass(frozen=True)
+class AnswerCalibration:
+    """Numbers fitted on development data that turn scores of answers into probabilities.
+
+    Attributes:
+        kinds: weights by kind of question.
+        share, decoder, embedder: weights of the log-odds of the best answer's share, of the
+            model's own log-odds for it, and of the embedder's.
+        threshold: confidence from which an answer is given.
+    """
+
+    kinds: Mapping[str, AnswerWeights] = field(default_factory=dict)
+    share: float = 1.0
+    decoder: float = 0.0
+    embedder: float = 0.0
+    threshold: float = 0.5
+
+
+@runtime_checkable
+class AnswerCalibrated(Protocol):
+    """A captioner that knows how far its answers can be trusted."""
+
+    @property
+    def answer_calibration(self) -> AnswerCalibration:
+        """Fitted on development data, kept in the model's card."""
         ...
