@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UnsupportedMedia,
         UsageError,
     )
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.mock import MockEmbedder
     from polymodal.models.protocols import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         Embedder,
         FeatureExtractor,
         ModelRequest,
+        Spoken,
+        Transcriber,
     )
     from polymodal.results import (
         AddReport,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
         Space,
         Verdict,
     )
+    from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
     from polymodal.search import Collection
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
@@ -99,11 +103,18 @@ __all__ = [
     "Probe",
     "ProbeReport",
     "Provenance",
+    "Scene",
     "SearchResult",
     "Space",
     "SpaceMismatch",
+    "SpeechSegment",
+    "Spoken",
     "StorageError",
+    "StreamLimits",
     "Suite",
+    "Timeline",
+    "Transcriber",
+    "Transcript",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
@@ -120,7 +131,14 @@ _ELSEWHERE = {
     "ModelRequest": "models.protocols",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
+    "Scene": "results_speech",
+    "SpeechSegment": "results_speech",
+    "Spoken": "models.protocols",
+    "StreamLimits": "media.limits",
     "Suite": "suite",
+    "Timeline": "results_speech",
+    "Transcriber": "models.protocols",
+    "Transcript": "results_speech",
 }
 
 

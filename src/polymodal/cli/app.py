@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, search, sort
+from polymodal.cli import collections, demo, listen, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -117,6 +117,7 @@ _register(
     collections.duplicates,
 )
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
+_register("Listen", listen.transcribe, listen.watch)
 _register(
     "Collections",
     collections.info,
