@@ -183,7 +183,8 @@ class _Resampler:
             from av.audio.resampler import AudioResampler
 
             yield from self._take(None)
-            self._inner = AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
+            # Whole numbers: into floats, FFmpeg adds channels without keeping them below 1.
+            self._inner = AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
             self._format = kind
         frame.pts = None  # gaps and jumps in time stamps are not filled
         yield from self._take(frame)
@@ -192,7 +193,7 @@ class _Resampler:
         if self._inner is None:
             return
         for made in self._inner.resample(frame):
-            samples = made.to_ndarray().reshape(-1)
+            samples = made.to_ndarray().reshape(-1).astype(np.float32) / 32768
             if samples.size:
                 self.written_s += samples.size / RATE_HZ
                 yield samples
