@@ -11,7 +11,7 @@ import typer
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
 from polymodal.cli.options import Device, Json, Model, Quiet
 from polymodal.cli.output import Output
-from polymodal.cli.subtitles import ENDINGS, clock, written
+from polymodal.cli.subtitles import ENDINGS, moment, written
 from polymodal.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> Non
     if several:
         out.text(f"== {item.input}")
     rows = [
-        [clock(each.start_s)[:-2], clock(each.end_s)[:-2], each.caption, each.speech]
+        [moment(each.start_s), moment(each.end_s), each.caption, each.speech]
         for each in item.scenes
     ]
     columns = ["from", "to", "shows", "says"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from polymodal.results_speech import SpeechSegment, Transcript
 
-__all__ = ["ENDINGS", "clock", "written"]
+__all__ = ["ENDINGS", "clock", "moment", "written"]
 
 ENDINGS = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 
@@ -43,3 +43,11 @@ def clock(seconds: float, point: str = ".") -> str:
     minutes, second = divmod(whole, 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour:02}:{minute:02}:{second:02}{point}{thousandths:03}"
+
+
+def moment(seconds: float) -> str:
+    """The same for a person: `2:03.4`, and `1:02:03.4` after an hour."""
+    minutes, second = divmod(round(seconds * 10), 600)
+    hour, minute = divmod(minutes, 60)
+    start = f"{hour}:{minute:02}" if hour else str(minute)
+    return f"{start}:{second / 10:04.1f}"

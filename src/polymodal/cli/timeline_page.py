@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.cli.pages import file_address, frame_page, html_text, save_page
-from polymodal.cli.subtitles import clock
+from polymodal.cli.subtitles import moment
 
 if TYPE_CHECKING:
     from polymodal.results_speech import Scene, Timeline
@@ -46,12 +46,14 @@ def _footer(timelines: Sequence[Timeline]) -> str:
 
 def timeline_section(item: Timeline, *, heading: str = "") -> str:
     """One video: its scenes as cards."""
-    cards = "".join(_scene(item, each) for each in item.scenes[:MOST_SCENES])
+    cards = "".join(
+        _scene(item, number, each) for number, each in enumerate(item.scenes[:MOST_SCENES], 1)
+    )
     more = len(item.scenes) - MOST_SCENES
     rest = f'<p class="none">{more} more scenes are not shown.</p>\n' if more > 0 else ""
     chips = "".join(f"<li>{html_text(note)}</li>" for note in item.notes)
     count = f"{len(item.scenes)} scene{'' if len(item.scenes) == 1 else 's'}"
-    facts = f"{count}, {clock(item.duration_s)[:-2]}, {item.width_px} x {item.height_px} pixels"
+    facts = f"{count}, {moment(item.duration_s)}, {item.width_px} x {item.height_px} pixels"
     return (
         f"<section>\n<h2>{html_text(heading or Path(item.input).name)}</h2>\n"
         f'<p class="about">{html_text(facts)}</p>\n'
@@ -60,14 +62,14 @@ def timeline_section(item: Timeline, *, heading: str = "") -> str:
     )
 
 
-def _scene(item: Timeline, scene: Scene) -> str:
+def _scene(item: Timeline, number: int, scene: Scene) -> str:
     poster = "data:image/jpeg;base64," + base64.b64encode(scene.thumbnail).decode("ascii")
     address = f"{file_address(item.input)}#t={scene.start_s:.3f},{scene.end_s:.3f}"
-    start = clock(scene.start_s)[:-2]
+    start = moment(scene.start_s)
     said = f"<p>{html_text(scene.speech)}</p>" if scene.speech else ""
     return (
         f'<li class="card"><video controls preload="none" poster="{poster}"'
         f' src="{html_text(address)}" aria-label="from {start}"></video><div class="text">'
-        f'<div class="top"><span class="title">{html_text(scene.caption or start)}</span>'
-        f'<span class="score">{start} to {clock(scene.end_s)[:-2]}</span></div>{said}</div></li>\n'
+        f'<div class="top"><span class="title">{html_text(scene.caption or f"scene {number}")}</span>'
+        f'<span class="score">{start} to {moment(scene.end_s)}</span></div>{said}</div></li>\n'
     )
