@@ -265,7 +265,12 @@ class Suite(SpeechVerbs):
         from polymodal.search import open_collection
 
         return open_collection(
-            name_or_path, self.embedder, create=create, write=True, home=self._home
+            name_or_path,
+            self.embedder,
+            create=create,
+            write=True,
+            home=self._home,
+            senses=self.senses(),
         )
 
     def _text_vectors(self) -> TextVectors:

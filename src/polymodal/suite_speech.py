@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polymodal.models.protocols import Device, Embedder, Transcriber
     from polymodal.results import ItemError
     from polymodal.results_speech import Timeline, Transcript
+    from polymodal.search.senses import Senses
     from polymodal.tasks.transcribe import OnHeard
     from polymodal.tasks.watch import OnWatched, SceneCaptioner
 
@@ -154,6 +155,12 @@ class SpeechVerbs:
             language=language,
         )
         return gather(videos, lambda each: watch(watcher, each))
+
+    def senses(self) -> Senses:
+        """What collections listen and watch with."""
+        from polymodal.search.senses import Senses
+
+        return Senses(hear=self.transcribe, watch=self.watch)
 
     def _sound_limits(self) -> StreamLimits:
         from polymodal.media.limits import DEFAULT_STREAM_LIMITS

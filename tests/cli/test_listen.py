@@ -38,7 +38,7 @@ def test_json_is_a_line_each_and_one_bad_file_fails_alone(polymodal, sounds):
 def test_text_names_the_files_where_there_are_several(polymodal, sounds):
     ran = polymodal("transcribe", sounds / "a-sentence.flac", sounds / "b-tone.wav", mock=False)
     assert ran.code == 0
-    assert re.search(r"== .*a-sentence.flac \(en, 2.4 s\)\na cup of coffee", ran.stdout.lower())
+    assert re.search(r"== .*a-sentence.flac \(en, 1.\d s\)\na cup of coffee", ran.stdout.lower())
     assert "b-tone.wav (no speech)" in ran.stdout
 
 
@@ -50,9 +50,9 @@ def test_one_silent_file_says_so_on_stderr(polymodal, sounds):
 
 def test_subtitles_are_what_players_read(polymodal, sounds):
     srt = polymodal("transcribe", sounds / "a-sentence.flac", "--format", "srt", mock=False)
-    assert re.match(r"1\n00:00:00,\d{3} --> 00:00:02,\d{3}\n[Aa] cup of coffee", srt.stdout)
+    assert re.match(r"1\n00:00:00,\d{3} --> 00:00:01,\d{3}\n[Aa] cup of coffee", srt.stdout)
     vtt = polymodal("transcribe", sounds / "a-sentence.flac", "--format", "vtt", mock=False)
-    assert re.match(r"WEBVTT\n\n00:00:00.\d{3} --> 00:00:02.\d{3}\n[Aa] cup", vtt.stdout)
+    assert re.match(r"WEBVTT\n\n00:00:00.\d{3} --> 00:00:01.\d{3}\n[Aa] cup", vtt.stdout)
 
 
 def test_several_files_of_subtitles_need_a_folder(polymodal, sounds):

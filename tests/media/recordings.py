@@ -13,7 +13,7 @@ from PIL import Image
 import polymodal.cli
 
 SPOKEN = Path(polymodal.cli.__file__).with_name("spoken-query.flac")
-SPOKEN_WORDS = "a cup of coffee on a wooden table"
+SPOKEN_WORDS = "a cup of coffee"
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 

@@ -89,7 +89,7 @@ def test_samples_of_another_kind_are_refused(samples, reason):
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_truncated_file_is_refused_and_not_cut_short(tmp_path, name, codec, share):
     path = write_sound(tmp_path / name, tone(6.0), codec=codec)
-    with pytest.raises((DamagedMedia, UnsupportedMedia), match="truncated|damaged"):
+    with pytest.raises((DamagedMedia, UnsupportedMedia), match=r"truncated|damaged"):
         read_sound(cut_off(path, share))
 
 

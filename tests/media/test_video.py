@@ -107,7 +107,7 @@ def test_a_video_truncated_within_a_frame_is_refused(tmp_path, ending, share):
         for seed in range(8)
     ]
     path = write_video(tmp_path / f"a.{ending}", noise)
-    with pytest.raises(DamagedMedia, match="truncated|damaged"):
+    with pytest.raises(DamagedMedia, match=r"truncated|damaged"):
         frames_of(cut_off(path, share))
 
 
@@ -126,7 +126,7 @@ def test_a_truncated_video_whose_index_comes_first_is_refused(tmp_path):
                 packet.stream = streams[packet.stream_index]
                 target.mux(packet)
     assert len(frames_of(path)) == 12
-    with pytest.raises(DamagedMedia, match="truncated|damaged"):
+    with pytest.raises(DamagedMedia, match=r"truncated|damaged"):
         frames_of(cut_off(path, 0.6))
 
 

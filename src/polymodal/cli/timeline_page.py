@@ -66,10 +66,11 @@ def _scene(item: Timeline, number: int, scene: Scene) -> str:
     poster = "data:image/jpeg;base64," + base64.b64encode(scene.thumbnail).decode("ascii")
     address = f"{file_address(item.input)}#t={scene.start_s:.3f},{scene.end_s:.3f}"
     start = moment(scene.start_s)
+    title = scene.caption or f"scene {number}"
     said = f"<p>{html_text(scene.speech)}</p>" if scene.speech else ""
     return (
         f'<li class="card"><video controls preload="none" poster="{poster}"'
         f' src="{html_text(address)}" aria-label="from {start}"></video><div class="text">'
-        f'<div class="top"><span class="title">{html_text(scene.caption or f"scene {number}")}</span>'
+        f'<div class="top"><span class="title">{html_text(title)}</span>'
         f'<span class="score">{start} to {moment(scene.end_s)}</span></div>{said}</div></li>\n'
     )

@@ -87,6 +87,11 @@ class Video:
         if not self.width_px:
             raise DamagedMedia("has a video track without a single frame", self.name)
 
+    def seek(self, at_s: float) -> None:
+        """Begin reading at the last frame before `at_s` that stands on its own."""
+        start_s = (self._container.start_time or 0) / 1_000_000
+        self._container.seek(int((at_s + start_s) * 1_000_000), backward=True)
+
     def _check(self, frame: Any) -> None:
         if frame.width * frame.height > self._limits.max_pixels:
             raise MediaTooLarge(_size_words(frame.width, frame.height, self._limits), self.name)
