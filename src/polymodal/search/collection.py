@@ -67,10 +67,11 @@ class Collection:
         prune: bool = False,
         progress: OnProgress | None = None,
     ) -> AddReport:
-        """Add pictures; what is there already and unchanged is only hashed.
+        """Add pictures and videos; what is there already and unchanged is only hashed.
 
         A picture is known by its content. The same content at two paths is one item; new content
         at a known path replaces the old. Items without metadata this time keep what they have.
+        A video becomes an item a scene, with its times and what is said in it as metadata.
 
         Args:
             paths: files, folders, globs, or tables (CSV, JSONL) whose rows name a picture,
@@ -90,12 +91,20 @@ class Collection:
         """
         from polymodal.search.ingest import Ingest
         from polymodal.search.listing import list_inputs
+        from polymodal.search.videos import add_videos, take_videos
 
         given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        listing = list_inputs(given, metadata)
+        listing = list_inputs(given, metadata, self._senses.extensions)
         # Asked for before the lock is taken: finding a model can take a while, and can fail.
         embedder = self._access.embedder()
+        watch = self._senses.watch
+        videos = take_videos(listing) if watch else []
         with self._access.writing(create_in=embedder.space, keep_empty=False) as writing:
+            watched = (
+                add_videos(writing, videos, watch, learn=self._learn_fields, progress=progress)
+                if watch and videos
+                else None
+            )
             about = [each.metadata for each in listing.files.values() if each.metadata]
             names = self._learn_fields(writing, about)
             run = Ingest(writing.store, embedder, listing, names, self._access.limits)
@@ -104,6 +113,7 @@ class Collection:
             finally:
                 with contextlib.suppress(StorageError):  # what stopped the run is told, not this
                     writing.count_changes(run.changes)
+        report = watched.counted(report) if watched else report
         note = self._access.grow_graph(progress) if self._access.folder.exists else ""
         return replace(report, notes=(*report.notes, note)) if note else report
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from polymodal.errors import DamagedMedia, UsageError
+from polymodal.media.containers import VIDEO_EXTENSIONS
+from polymodal.media.files import PICTURE_EXTENSIONS
 from polymodal.media.sound import SoundInput, sound_name
 from polymodal.results_speech import Timeline, Transcript
 
@@ -18,6 +21,12 @@ class Senses:
 
     hear: Callable[[SoundInput], Transcript] | None = None
     watch: Callable[[str], Timeline] | None = None
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What `add` takes out of a folder: without what opens videos, a folder has none."""
+        watches = self.watch is not None and find_spec("av") is not None
+        return PICTURE_EXTENSIONS | (VIDEO_EXTENSIONS if watches else frozenset())
 
     def words_of(self, audio: SoundInput) -> str:
         """What is said in a spoken query.
