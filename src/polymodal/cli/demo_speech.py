@@ -108,7 +108,7 @@ def timeline_cards(item: Timeline, *, name: str, heading: str, command: str) -> 
         Card(
             moment_path(item.input, scene.start_s, scene.end_s),
             scene.caption or f"scene {number}",
-            f"{moment(scene.start_s)} to {moment(scene.end_s)}",
+            moment(scene.start_s),
             why=f"“{scene.speech}”" if scene.speech else "",
         )
         for number, scene in enumerate(item.scenes, 1)

@@ -98,18 +98,10 @@ def search(
         raise UsageError("give TEXT or --query/--queries, not both.")
     listed = [*(query or []), *(lines_of(queries) if queries is not None else [])]
     asked: Sequence[str | None] = listed if several else [text]
-    if audio and (several or text is not None):
-        raise UsageError("give the query in words or --audio, not both.")
     if not (any(asked) or image or audio or like or unlike):
         raise UsageError("nothing to search for: give TEXT, --image, --audio, --like or --queries.")
-    options: dict[str, Any] = {
-        "image": image,
-        "audio": audio,
-        "k": k,
-        "where": where,
-        "hybrid": hybrid,
-    }
-    options |= {"like": like or (), "unlike": unlike or ()}
+    options: dict[str, Any] = {"image": image, "audio": audio, "k": k, "where": where}
+    options |= {"like": like or (), "unlike": unlike or (), "hybrid": hybrid}
     options |= {"understand": understand, "relevant": relevant}
     if weights is not None:
         options["weights"] = _two_numbers(weights)

@@ -18,7 +18,7 @@ from polymodal.results import Vector
 
 __all__ = ["Cut", "Sampled", "cut_scenes"]
 
-SAME_SCENE = 0.70
+SAME_SCENE = 0.60
 """Cosine to the scene so far, from which a frame belongs to it; see benchmarks/scenes.py."""
 SHORTEST_S = 1.0
 """What is shorter (a flash, a dissolve) joins the scene before it."""
