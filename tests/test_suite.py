@@ -122,3 +122,24 @@ def test_limits_of_the_suite_reach_every_verb() -> None:
 def test_a_wrong_device_is_refused() -> None:
     with pytest.raises(pm.UsageError, match="'tpu'"):
         pm.Suite(device="tpu").embedder()  # type: ignore[arg-type]
+
+
+def test_cache_and_journal_live_in_the_home_and_nothing_is_made_before_it_is_used(
+    tmp_path: Path,
+) -> None:
+    suite = pm.Suite(home=tmp_path / "home")
+    assert suite.cache is not None
+    assert suite.journal is not None
+    assert suite.cache is suite.cache
+    assert suite.cache.path.parent == suite.journal.path.parent == tmp_path / "home"
+    assert not (tmp_path / "home").exists()
+
+
+def test_cache_and_journal_are_off_when_asked_and_elsewhere_when_named(tmp_path: Path) -> None:
+    off = pm.Suite(cache=False, journal=False)
+    assert off.cache is None
+    assert off.journal is None
+    named = pm.Suite(cache=tmp_path / "c", journal=pm.Journal(tmp_path / "j"))
+    assert named.cache is not None
+    assert named.journal is not None
+    assert (named.cache.path, named.journal.path) == (tmp_path / "c", tmp_path / "j")

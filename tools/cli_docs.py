@@ -9,6 +9,7 @@ the same, so the page cannot drift from the program.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
@@ -24,8 +25,10 @@ items go to stderr. Exit codes: 0 all well, 1 some items failed (each named, wit
 
 | variable | meaning |
 | --- | --- |
-| `POLYMODAL_HOME` | where named collections live; default `~/.local/share/polymodal` |
+| `POLYMODAL_HOME` | where collections, cache and journal live; default `~/.local/share/polymodal` |
 | `POLYMODAL_COLLECTION` | the collection used when `--collection` is not given |
+| `POLYMODAL_CACHE` | `off` keeps and reuses no results |
+| `POLYMODAL_JOURNAL` | `off` records nothing of what is asked and answered |
 | `POLYMODAL_DEBUG` | set to see the traceback of an error |
 | `NO_COLOR` | set to get no colours |
 
@@ -52,11 +55,19 @@ def render() -> str:
 
     from polymodal.cli.app import app
 
-    group = typer.main.get_command(app)
-    names = list(getattr(group, "commands", {}))
     parts = [INTRODUCTION, f"```text\n{help_of()}\n```\n"]
-    parts += [f"\n## polymodal {name}\n\n```text\n{help_of(name)}\n```\n" for name in names]
+    for words in _commands(typer.main.get_command(app)):
+        heading = f"{'#' * (1 + len(words))} polymodal {' '.join(words)}"
+        parts.append(f"\n{heading}\n\n```text\n{help_of(*words)}\n```\n")
     return "".join(parts)
+
+
+def _commands(group: object, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command, a group before what is in it."""
+    commands: dict[str, object] = getattr(group, "commands", {})
+    for name, command in commands.items():
+        yield (*before, name)
+        yield from _commands(command, (*before, name))
 
 
 def main() -> None:

@@ -4,7 +4,10 @@ The package with the ImageNet weights is used for what only it knows (block layo
 the network itself is rebuilt here as plain convolutions with biases, which is also what is
 exported. It stays frozen: tuning its last blocks on 6,000 photographs made dev worse (LOG.md).
 
-Shapes: B batch, C channels, H W grid, F pooled features (1280).
+What the heads see is a summary of every stage, not of the last grid alone: a classifier's last
+layer forgets colour and texture, which captions speak of (two points of recall@1, LOG.md).
+
+Shapes: B batch, C channels, H W grid, F summary features.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 
 FEATURES = 1280
 CLASSES = 1000
+WIDTHS = {"lite1": 2848, "lite2": 2992}  # of the summaries
 
 
 class SameConv(nn.Conv2d):
@@ -30,7 +34,7 @@ class SameConv(nn.Conv2d):
             pad = kernel // 2
             return F.conv2d(x_BCHW, self.weight, self.bias, 1, pad, groups=self.groups)
         pads = []
-        for side in (x_BCHW.shape[-1], x_BCHW.shape[-2]):
+        for side in (int(x_BCHW.shape[-1]), int(x_BCHW.shape[-2])):  # constants when exported
             total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
             pads += [total // 2, total - total // 2]
         return F.conv2d(F.pad(x_BCHW, pads), self.weight, self.bias, stride, 0, groups=self.groups)
@@ -70,19 +74,46 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """uint8 pixels to the feature grid before pooling."""
+    """Normalised pixels to the last feature grid, and a summary of all stages."""
 
     def __init__(self, stem: SameConv, blocks: list[Block], head: SameConv) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = nn.Sequential(*blocks)
         self.head = head
+        widths = [block.project.out_channels for block in blocks]
+        self.ends = [i for i, (a, b) in enumerate(zip(widths, [*widths[1:], 0])) if a != b]
+        self.width = FEATURES + 2 * sum(widths[i] for i in self.ends)
 
-    def forward(self, pixels_BHWC: Tensor) -> Tensor:
-        """Feature grid [B, 1280, S / 32, S / 32] of pixels [B, S, S, 3]."""
-        x_BCHW = (pixels_BHWC.permute(0, 3, 1, 2).float() - 127.0) / 128.0
-        x_BCHW = self.blocks(F.relu6(self.stem(x_BCHW)))
-        return F.relu6(self.head(x_BCHW))
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Grid [B, 1280, S / 32, S / 32] and summary [B, F] of `normalised` pixels.
+
+        The summary is the mean of the grid (1280 numbers, none negative), then mean and standard
+        deviation over the places of every stage's last output.
+        """
+        x_BCHW = F.relu6(self.stem(x_BCHW))
+        stages = []
+        for number, block in enumerate(self.blocks):
+            x_BCHW = block(x_BCHW)
+            if number in self.ends:
+                stages.append(x_BCHW)
+        grid_BCHW = F.relu6(self.head(x_BCHW))
+        parts = [grid_BCHW.mean((2, 3))]
+        for stage_BCHW in stages:
+            mean_BC11 = stage_BCHW.mean((2, 3), keepdim=True)
+            spread_BC = (stage_BCHW - mean_BC11).square().mean((2, 3)).sqrt()
+            parts += [mean_BC11.flatten(1), spread_BC]
+        return grid_BCHW, torch.cat(parts, 1)
+
+
+def normalised(pixels_BHWC: Tensor) -> Tensor:
+    """What the network takes [B, 3, S, S], from uint8 pixels [B, S, S, 3]."""
+    return (pixels_BHWC.permute(0, 3, 1, 2).float() - 127.0) / 128.0
+
+
+def rooted(summary_BF: Tensor) -> Tensor:
+    """The summary with the square root of its first part: heads and probes gain by it."""
+    return torch.cat([summary_BF[:, :FEATURES].sqrt(), summary_BF[:, FEATURES:]], 1)
 
 
 def load(name: str) -> tuple[Backbone, nn.Linear]:

@@ -1,13 +1,14 @@
-"""Run the frozen backbones once and keep their pooled features, so that training never runs them.
+"""Run the frozen backbones once and keep what they see, so that training never runs them.
 
-Augmentation is a choice between two stored views: 0 is the photograph, 1 its mirror image. Every
-array is written under a temporary name and renamed when whole: a run that was stopped goes on
-where it was.
+What runs is the backbone in static int8, exactly as it is shipped: heads learn on the features
+they will get. Augmentation is a choice between stored views (`VIEWS`). Every array is written
+under a temporary name and renamed when whole: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,54 +17,59 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from recipes.starter import backbones, data
+from recipes.starter import backbones, data, quantize
 
 SIZE = 256
-BATCH = 16
+BATCH = 8
+VIEWS = 4  # the photograph, its mirror image, a crop, a mirrored crop
+CALIBRATION_PHOTOGRAPHS = 128
 
 
-class Pooled(nn.Module):
-    """A backbone followed by average pooling."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, pixels_BHWC: Tensor) -> Tensor:
-        grid_BFHW: Tensor = self.backbone(pixels_BHWC)
-        return grid_BFHW.mean((2, 3))
+def calibration_pixels(root: Path) -> data.Pixels:
+    """Training photographs on which the activation ranges are found [N, S, S, 3]."""
+    paths = data.flickr(root, "train").paths
+    chosen = np.random.default_rng(0).permutation(len(paths))[:CALIBRATION_PHOTOGRAPHS]
+    return np.stack([data.load_square(paths[i], SIZE) for i in chosen])
 
 
-def session(name: str, folder: Path) -> Any:
-    """An onnxruntime session of the frozen network: twice as fast as torch's eager mode."""
+def session(name: str, folder: Path, root: Path) -> Any:
+    """An onnxruntime session of the int8 backbone: pixels -> grid, summary."""
     import onnxruntime as ort
 
-    path = folder / f"{name}.pooled.onnx"
+    path = folder / f"{name}.onnx"
     if not path.exists():
         backbone, _ = backbones.load(name)
-        pixels = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
-        torch.onnx.export(
-            Pooled(backbone).eval(),
-            (pixels,),
-            str(path),
-            dynamo=False,
-            input_names=["pixels"],
-            output_names=["pooled"],
-            dynamic_axes={"pixels": {0: "batch"}, "pooled": {0: "batch"}},
-        )
+        axes = {key: {0: "batch"} for key in (quantize.INPUT, "grid", "summary")}
+        with tempfile.TemporaryDirectory() as scratch:
+            plain = Path(scratch) / "plain.onnx"
+            torch.onnx.export(
+                backbone.eval(),
+                (torch.zeros(2, 3, SIZE, SIZE),),
+                str(plain),
+                dynamo=False,
+                input_names=[quantize.INPUT],
+                output_names=["grid", "summary"],
+                dynamic_axes=axes,
+                opset_version=17,
+            )
+            part = path.with_suffix(".part.onnx")
+            quantize.static_int8(plain, part, calibration_pixels(root), ("/",))
+            part.rename(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def compute(name: str, paths: list[Path], mirrored: bool, out: Path, runner: Any) -> None:
-    """Write the pooled features of one view of `paths`; files are read while the net runs."""
+def compute(name: str, paths: list[Path], view: int, out: Path, runner: Any) -> None:
+    """Write the summaries of one view of `paths`; files are read while the net runs."""
+    random = np.random.default_rng(1000 * view + 7)
 
     def read(rows: slice) -> data.Pixels:
-        return np.stack([data.load_square(path, SIZE, mirrored) for path in paths[rows]])
+        if view < 2:
+            return np.stack([data.load_square(path, SIZE, view == 1) for path in paths[rows]])
+        return np.stack([data.load_crop(path, SIZE, view == 3, random) for path in paths[rows]])
 
     parts, began = [], time.monotonic()
     jobs = list(data.batches(len(paths), BATCH))
@@ -73,34 +79,34 @@ def compute(name: str, paths: list[Path], mirrored: bool, out: Path, runner: Any
             pixels = ahead.result()
             if number + 1 < len(jobs):
                 ahead = pool.submit(read, jobs[number + 1])
-            parts.append(runner.run(["pooled"], {"pixels": pixels})[0])
-            if number % 40 == 0:
+            parts.append(runner.run(["summary"], {"pixels": pixels})[0])
+            if number % 80 == 0:
                 left_s = (time.monotonic() - began) * (len(jobs) / (number + 1) - 1)
                 print(
                     f"{name} {out.stem}: {number}/{len(jobs)}, {left_s:.0f} s left", file=sys.stderr
                 )
     part = out.with_suffix(".part.npy")
-    np.save(part, np.concatenate(parts))
+    np.save(part, np.concatenate(parts).astype(np.float16))
     part.rename(out)
 
 
 def path_of(cache: Path, name: str, split: str, view: int) -> Path:
-    """Where the features of a view are stored."""
-    return cache / f"{name}-{SIZE}" / f"{split}_{view}.pooled.npy"
+    """Where the summaries of a view are stored."""
+    return cache / f"{name}-{SIZE}" / f"{split}_{view}.summary.npy"
 
 
 def fill(root: Path, cache: Path, names: tuple[str, ...]) -> None:
-    """Fill the cache: both views of the training photographs, one of dev."""
+    """Fill the cache: every view of the training photographs, one of dev."""
     for name in names:
-        for split, view in (("dev", 0), ("train", 0), ("train", 1)):
+        for split, view in (("dev", 0), *(("train", view) for view in range(VIEWS))):
             out = path_of(cache, name, split, view)
             if not out.exists():
                 out.parent.mkdir(parents=True, exist_ok=True)
-                runner = session(name, out.parent)
-                compute(name, data.flickr(root, split).paths, view == 1, out, runner)
+                runner = session(name, out.parent, root)
+                compute(name, data.flickr(root, split).paths, view, out, runner)
 
 
-def pooled(cache: Path, name: str, split: str, view: int = 0) -> NDArray[np.float32]:
-    """Pooled features [image, 1280]."""
-    out: NDArray[np.float32] = np.load(path_of(cache, name, split, view))
+def summaries(cache: Path, name: str, split: str, view: int = 0) -> NDArray[np.float32]:
+    """Summaries [image, F]; the first 1280 numbers are the pooled grid."""
+    out: NDArray[np.float32] = np.load(path_of(cache, name, split, view)).astype(np.float32)
     return out

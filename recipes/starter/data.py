@@ -114,6 +114,20 @@ def load_square(path: Path, size: int, mirrored: bool = False) -> Pixels:
     return pixels[:, ::-1] if mirrored else pixels
 
 
+def load_crop(path: Path, size: int, mirrored: bool, random: np.random.Generator) -> Pixels:
+    """Read a random part of one photograph: 55 to 100 % of the middle square, a little stretched."""
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    side = min(image.size)
+    share, stretch = random.uniform(0.55, 1.0), float(np.exp(random.uniform(-0.12, 0.12)))
+    width = min(side, side * (share * stretch) ** 0.5)
+    height = min(side, side * (share / stretch) ** 0.5)
+    left, top = random.uniform(0, image.width - width), random.uniform(0, image.height - height)
+    box = (left, top, left + width, top + height)
+    pixels: Pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
+    return pixels[:, ::-1] if mirrored else pixels
+
+
 def batches(count: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that cover `range(count)`."""
     for start in range(0, count, size):

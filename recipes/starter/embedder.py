@@ -105,7 +105,9 @@ def fit_class_head(
 ) -> towers.ClassHead:
     """The class head on the tuned encoder's outputs."""
     about = classes.class_texts()
-    features = torch.from_numpy(cache.pooled(folder, plan.class_backbone, "train"))
+    features = torch.from_numpy(
+        cache.summaries(folder, plan.class_backbone, "train")[:, : backbones.FEATURES]
+    )
     chances_NC = classes.chances(classifier, features)
     basis_CK = classes.basis(about.target_TC, chances_NC, plan.class_dimension)
 
@@ -127,7 +129,7 @@ def joined(parts: Trained, folder: Path, plan: train.Plan) -> tuple[towers.Heads
     image = towers.Heads([pair.image_head for pair in parts.pairs]).eval()
     text = towers.Heads([pair.text_head for pair in parts.pairs]).eval()
     with torch.no_grad():
-        image_ND = image.joined(train.pooled(folder, plan, "train"))
+        image_ND = image.joined(train.described(folder, plan, "train"))
         text_MD = text.joined(parts.train_ME)
     basis = towers.joint_basis(image_ND, text_MD, plan.contrastive_dimension)
     image.basis, text.basis = basis, basis
@@ -159,17 +161,22 @@ def assembled(
 def build(out: Path, root: Path, image: towers.ImageTower, text: towers.TextTower) -> None:
     """Write both ONNX files and the tokenizer, and compare them with the torch towers."""
     dev = data.flickr(root, "dev")
-    export.image_tower(image, cache.SIZE, out / "image.onnx")
+    export.image_tower(image, cache.calibration_pixels(root), out / "image.onnx")
     export.text_tower(text, out / "text.onnx")
     tokenizer = texts.tokenizer()
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)
     pixels = np.stack([data.load_square(path, cache.SIZE) for path in dev.paths[:48]])
     ids, mask = texts.padded([e.ids for e in tokenizer.encode_batch(dev.flat[:200])])
-    for tower, name, inputs in (
-        (image, "image.onnx", {"pixels": torch.from_numpy(pixels)}),
-        (text, "text.onnx", {"input_ids": ids, "attention_mask": mask}),
+    for tower, name, inputs, lowest in (
+        (image, "image.onnx", {"pixels": torch.from_numpy(pixels)}, export.LOWEST_IMAGE_COSINE),
+        (
+            text,
+            "text.onnx",
+            {"input_ids": ids, "attention_mask": mask},
+            export.LOWEST_TEXT_COSINE,
+        ),
     ):
-        cosine = export.check(tower, out / name, inputs)
+        cosine = export.check(tower, out / name, inputs, lowest)
         print(f"{name}: lowest cosine to the torch tower {cosine:.4f}", file=sys.stderr)
 
 

@@ -127,13 +127,13 @@ def replaced(node: onnx.NodeProto, name: str, weight: Floats) -> Parts:
     if name.startswith(FOUR_BIT) and transposed and weight.shape[1] % GROUP == 0:
         stored, nodes = unpack_int4(name, weight)
     else:
-        axis = 0 if node.op_type == "Conv" or transposed else weight.ndim - 1
+        axis = 0 if transposed else weight.ndim - 1
         stored, nodes = unpack_int8(name, weight, axis)
     return stored, [*nodes, node]
 
 
 def small(source: Path, target: Path) -> None:
-    """Write `source` to `target` with the weights of Conv, Gemm, MatMul and Gather packed."""
+    """Write `source` to `target` with the weights of Gemm, MatMul and Gather packed."""
     model = onnx.load(str(source))
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -141,7 +141,7 @@ def small(source: Path, target: Path) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         position = 0 if node.op_type == "Gather" else 1
-        packs = node.op_type in {"Conv", "Gemm", "MatMul", "Gather"} and len(node.input) > position
+        packs = node.op_type in {"Gemm", "MatMul", "Gather"} and len(node.input) > position
         tensor = tensors.get(node.input[position]) if packs else None
         if (
             tensor is None

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recipes.starter import backbones
+
 WIDTH = 384
 HEADS = 12
 LAYERS = 6
@@ -202,11 +204,12 @@ class ClassHead(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """uint8 photographs to the joint space, as exported.
+    """Normalised photographs to the joint space, as exported.
 
-    The backbones see the same pixels; `features` are the square roots of their pooled outputs (all
-    positive) side by side, of length one: a linear probe gains a point by the root. The embedding
-    joins the contrastive part and the class part, each of length one, then weighted.
+    The backbones see the same pixels. The embedding joins the contrastive part and the class part,
+    each of length one, then weighted. `features`, for probes, are the backbones' summaries: grid
+    means under the root and stage statistics, each part of length one, then all of it. `grid` is
+    what the backbones see where, side by side, for models that look at places.
     """
 
     basis: Tensor
@@ -225,13 +228,25 @@ class ImageTower(nn.Module):
         self.classifier_index, self.class_weight = classifier_index, class_weight
         self.register_buffer("basis", basis_CK)
 
-    def forward(self, pixels_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = [network(pixels_BHWC).mean((2, 3)) for network in self.networks]
-        features_BF = torch.cat(pooled, 1)
-        chances_BC = self.classifier(pooled[self.classifier_index]).softmax(1)
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embedding [B, D], features [B, F], grid [B, places, channels of all backbones]."""
+        seen = [network(x_BCHW) for network in self.networks]
+        pooled_BF = seen[self.classifier_index][1][:, : backbones.FEATURES]
+        chances_BC = self.classifier(pooled_BF).softmax(1)
         class_BK = F.normalize(chances_BC.sqrt() @ self.basis, dim=1)
-        joint_BD = torch.cat([self.heads(features_BF), self.class_weight * class_BK], 1)
-        return F.normalize(joint_BD, dim=1), F.normalize(features_BF.sqrt(), dim=1)
+        summaries = [backbones.rooted(summary_BF) for _, summary_BF in seen]
+        joint_BD = torch.cat([self.heads(torch.cat(summaries, 1)), self.class_weight * class_BK], 1)
+        parts = [
+            F.normalize(part_BF, dim=1)
+            for summary_BF in summaries
+            for part_BF in (
+                summary_BF[:, : backbones.FEATURES],
+                summary_BF[:, backbones.FEATURES :],
+            )
+        ]
+        features_BF = F.normalize(torch.cat(parts, 1), dim=1)
+        grid_BPC = torch.cat([grid_BCHW.flatten(2) for grid_BCHW, _ in seen], 1).transpose(1, 2)
+        return F.normalize(joint_BD, dim=1), features_BF, grid_BPC
 
 
 class TextTower(nn.Module):

@@ -33,13 +33,13 @@ class Plan:
     """All choices of the final run; rates are AdamW learning rates at their peak."""
 
     backbones: tuple[str, ...] = ("lite2", "lite1")
-    views: int = 2
+    views: int = cache.VIEWS
     dropout: float = 0.5
     smoothing: float = 0.05
     logit_scale: float = 25.0
     average: float = 0.98
     # Stage one; the encoders of these seeds are averaged.
-    text_seeds: tuple[int, ...] = (0, 1)
+    text_seeds: tuple[int, ...] = (0,)
     text_passes: int = 12
     text_batch: int = 750
     text_rate: float = 1e-4
@@ -63,14 +63,18 @@ class Plan:
     caption_weight: float = 0.3
     name_weight: float = 2.0
 
+    @property
+    def features(self) -> int:
+        """Width of what the image heads see."""
+        return sum(backbones.WIDTHS[name] for name in self.backbones)
+
 
 class Pair(nn.Module):
     """An image head, a text head and the logit scale between them."""
 
     def __init__(self, plan: Plan, size: tuple[int, int]) -> None:
         super().__init__()
-        width = backbones.FEATURES * len(plan.backbones)
-        self.image_head = towers.Head(width, *size, plan.dropout)
+        self.image_head = towers.Head(plan.features, *size, plan.dropout)
         self.text_head = towers.Head(towers.WIDTH, *size, plan.dropout)
         self.log_scale = nn.Parameter(torch.tensor(math.log(plan.logit_scale)))
 
@@ -181,10 +185,13 @@ def loop(
         parameter.requires_grad = False
 
 
-def pooled(folder: Path, plan: Plan, split: str, view: int = 0) -> Tensor:
-    """Frozen pooled features of all backbones side by side [image, F]."""
-    parts = [cache.pooled(folder, name, split, view) for name in plan.backbones]
-    return torch.from_numpy(np.concatenate(parts, 1))
+def described(folder: Path, plan: Plan, split: str, view: int = 0) -> Tensor:
+    """What the heads see of the photographs: summaries of all backbones side by side [image, F]."""
+    parts = [
+        backbones.rooted(torch.from_numpy(cache.summaries(folder, name, split, view)))
+        for name in plan.backbones
+    ]
+    return torch.cat(parts, 1)
 
 
 def text_pooled(encoder: nn.Module, states: texts.States) -> Tensor:
@@ -210,10 +217,10 @@ def tune_text(
     """Stage one: upper text layers and heads on frozen image features; gives the encoder."""
     torch.manual_seed(seed)
     model = Joint(plan)
-    views = torch.stack([pooled(folder, plan, "train", view) for view in range(plan.views)])
+    views = torch.stack([described(folder, plan, "train", view) for view in range(plan.views)])
     model.image_head.standardise(views[0])
     model.text_head.standardise(torch.from_numpy(train.pooled))
-    dev_NF = pooled(folder, plan, "dev")
+    dev_NF = described(folder, plan, "dev")
     groups: Groups = [
         ("image_head", plan.text_head_rate, plan.text_head_decay),
         ("text_head", plan.text_head_rate, plan.text_head_decay),
@@ -226,8 +233,7 @@ def tune_text(
     def embed(rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         view = torch.from_numpy(rng.integers(plan.views, size=len(rows)))
         captions = rows * CAPTIONS + rng.integers(CAPTIONS, size=len(rows))
-        with torch.autocast("cpu", torch.bfloat16):
-            text_BE = texts.encode(model.encoder, train, captions)
+        text_BE = texts.encode(model.encoder, train, captions)
         return model.image_head(views[view, torch.from_numpy(rows)]), model.text_head(text_BE)
 
     def report() -> str:
@@ -252,10 +258,10 @@ def fit_heads(folder: Path, plan: Plan, train_ME: Tensor, dev_ME: Tensor, seed: 
     """Stage two: a fresh pair of heads on frozen towers, with noise on the text side."""
     torch.manual_seed(seed)
     model = Pair(plan, plan.head_size)
-    views = torch.stack([pooled(folder, plan, "train", view) for view in range(plan.views)])
+    views = torch.stack([described(folder, plan, "train", view) for view in range(plan.views)])
     model.image_head.standardise(views[0])
     model.text_head.standardise(train_ME)
-    noise_E, dev_NF = plan.head_noise / model.text_head.scale, pooled(folder, plan, "dev")
+    noise_E, dev_NF = plan.head_noise / model.text_head.scale, described(folder, plan, "dev")
     groups: Groups = [
         ("image_head", plan.head_rate, plan.head_decay),
         ("text_head", plan.head_rate, plan.head_decay),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polymodal.errors import (
+        Attempt,
         CollectionDamaged,
         CollectionError,
         CollectionLocked,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         DamagedMedia,
         DamagedWeights,
         FilterSyntaxError,
+        InvalidAnswer,
         ItemsFailed,
         MediaError,
         MediaNotFound,
@@ -32,12 +34,23 @@ if TYPE_CHECKING:
     )
     from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
-    from polymodal.models.mock import MockEmbedder
+    from polymodal.models.messages import (
+        AudioPart,
+        Generation,
+        GenerationOptions,
+        GeneratorInfo,
+        ImagePart,
+        Message,
+        TextPart,
+        VideoPart,
+    )
+    from polymodal.models.mock import MockEmbedder, MockGenerator
     from polymodal.models.protocols import (
         Calibrated,
         Calibration,
         Embedder,
         FeatureExtractor,
+        Generator,
         ModelRequest,
         Spoken,
         Transcriber,
@@ -59,15 +72,21 @@ if TYPE_CHECKING:
         Verdict,
     )
     from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
     from polymodal.tasks.probe import Probe
+    from polymodal.tasks.structured import Structured
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AddReport",
+    "Attempt",
+    "AudioPart",
+    "Cache",
     "Calibrated",
     "Calibration",
     "Classification",
@@ -85,16 +104,25 @@ __all__ = [
     "FeatureExtractor",
     "FilterSyntaxError",
     "Finding",
+    "Generation",
+    "GenerationOptions",
+    "Generator",
+    "GeneratorInfo",
     "Hit",
+    "ImagePart",
+    "InvalidAnswer",
     "ItemError",
     "ItemsFailed",
+    "Journal",
     "Limits",
     "Match",
     "MediaError",
     "MediaNotFound",
     "MediaTooLarge",
+    "Message",
     "MissingDependency",
     "MockEmbedder",
+    "MockGenerator",
     "ModelRequest",
     "ModelUnavailable",
     "Policy",
@@ -111,23 +139,36 @@ __all__ = [
     "Spoken",
     "StorageError",
     "StreamLimits",
+    "Structured",
     "Suite",
+    "TextPart",
     "Timeline",
     "Transcriber",
     "Transcript",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
+    "VideoPart",
 ]
 
 _ELSEWHERE = {
+    "AudioPart": "models.messages",
+    "Cache": "runtime.cache",
     "Calibrated": "models.protocols",
     "Calibration": "models.protocols",
     "Collection": "search",
     "Embedder": "models.protocols",
     "FeatureExtractor": "models.protocols",
+    "Generation": "models.messages",
+    "GenerationOptions": "models.messages",
+    "Generator": "models.protocols",
+    "GeneratorInfo": "models.messages",
+    "ImagePart": "models.messages",
+    "Journal": "runtime.journal",
     "Limits": "media.pictures",
+    "Message": "models.messages",
     "MockEmbedder": "models.mock",
+    "MockGenerator": "models.mock",
     "ModelRequest": "models.protocols",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
@@ -135,10 +176,13 @@ _ELSEWHERE = {
     "SpeechSegment": "results_speech",
     "Spoken": "models.protocols",
     "StreamLimits": "media.limits",
+    "Structured": "tasks.structured",
     "Suite": "suite",
+    "TextPart": "models.messages",
     "Timeline": "results_speech",
     "Transcriber": "models.protocols",
     "Transcript": "results_speech",
+    "VideoPart": "models.messages",
 }
 
 

@@ -13,6 +13,7 @@
     ├── ModelUnavailable                     no source has the weights                exit code 3
     │   └── DamagedWeights                   a weight file fails its checksum
     ├── MissingDependency                    an extra is not installed                exit code 3
+    ├── InvalidAnswer                    a generator's answer does not fit its schema exit code 1
     ├── ItemsFailed                          `.vectors` of a batch in which items failed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
@@ -26,8 +27,11 @@ A message says what happened, to which file or model, and what to do next.
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
+    "Attempt",
     "CollectionDamaged",
     "CollectionError",
     "CollectionLocked",
@@ -35,6 +39,7 @@ __all__ = [
     "DamagedMedia",
     "DamagedWeights",
     "FilterSyntaxError",
+    "InvalidAnswer",
     "ItemsFailed",
     "MediaError",
     "MediaNotFound",
@@ -138,6 +143,41 @@ class MissingDependency(PolymodalError):
     """An optional package is not installed; the message is the command that installs it."""
 
     exit_code = 3
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One answer that a generator gave when it was asked for a schema.
+
+    Attributes:
+        text: as it came.
+        finish_reason: see `Generation.finish_reason`; "error" where the call itself failed.
+        problem: why it is not what was asked for; "" where it is.
+    """
+
+    text: str
+    finish_reason: str
+    problem: str = ""
+
+
+class InvalidAnswer(PolymodalError):
+    """A generator was asked for a schema and gave nothing that fits it.
+
+    Attributes:
+        reason: "truncated" (more tokens than `max_tokens`), "refused", "failed" (the call itself),
+            or "invalid" (every answer had a problem).
+        attempts: every answer with its problem, first to last.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: Literal["truncated", "refused", "failed", "invalid"],
+        attempts: tuple[Attempt, ...],
+    ) -> None:
+        self.reason = reason
+        self.attempts = attempts
+        super().__init__(message)
 
 
 class ItemsFailed(PolymodalError):

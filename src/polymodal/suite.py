@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         Match,
         Verdict,
     )
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
     from polymodal.runtime.texts import TextVectors
     from polymodal.search import Collection
     from polymodal.tasks.labels import LabelInput
@@ -51,6 +54,8 @@ class Suite(SpeechVerbs):
         device: Device = "auto",
         limits: Limits | None = None,
         home: str | os.PathLike[str] | None = None,
+        cache: bool | str | os.PathLike[str] | Cache = True,
+        journal: bool | str | os.PathLike[str] | Journal = True,
         transcriber: str | Transcriber = "starter",
         stream_limits: StreamLimits | None = None,
     ) -> None:
@@ -60,7 +65,9 @@ class Suite(SpeechVerbs):
             model: a model's name, the path of a model folder, or any `Embedder`.
             device: "cpu", or "auto" to use an accelerator that the runtime offers.
             limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
-            home: where named collections live.
+            home: where named collections, the cache and the journal live.
+            cache: whether generative verbs keep and reuse results; or a file to keep them in.
+            journal: whether generative verbs record what was asked and answered; or a file for it.
             transcriber: a speech model's name or folder, or any `Transcriber`.
             stream_limits: what a sound or video may be at most.
         """
@@ -68,6 +75,8 @@ class Suite(SpeechVerbs):
         self._device = device
         self._limits = limits
         self._home = None if home is None else Path(home)
+        self._cache_setting = cache
+        self._journal_setting = journal
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
         self._speech = transcriber
@@ -80,6 +89,20 @@ class Suite(SpeechVerbs):
             ModelUnavailable: when no source has its weights.
         """
         return self._text_vectors().embedder
+
+    @cached_property
+    def cache(self) -> Cache | None:
+        """What generative verbs keep their results in; None where it is off."""
+        from polymodal.runtime.cache import open_cache
+
+        return open_cache(self._cache_setting, self._home)
+
+    @cached_property
+    def journal(self) -> Journal | None:
+        """What generative verbs record their calls in; None where it is off."""
+        from polymodal.runtime.journal import open_journal
+
+        return open_journal(self._journal_setting, self._home)
 
     def embed(
         self, *, images: ImageInput | Iterable[ImageInput] = (), texts: str | Sequence[str] = ()

@@ -55,3 +55,21 @@ def test_a_model_of_one_s_own_is_as_short_as_the_document_says(shop):
     with names["suite"].collection("./light") as collection:
         collection.add(["white.png", "black.png"])
         assert collection.search("something bright", k=1).hits[0].path.endswith("white.png")
+
+
+def test_a_generator_of_your_own_answers_and_refuses_as_the_page_says(shop):
+    names = {}
+    exec(compile(example("docs/models.md", 1), "docs/models.md", "exec"), names)
+    shouter, pm = names["Shouter"](), names["pm"]
+    assert isinstance(shouter, pm.Generator)
+    assert shouter.generate([[pm.Message.user("hello")]])[0].text == "HELLO"
+    picture = pm.ImagePart(Image.new("RGB", (8, 8)))
+    with pytest.raises(pm.UsageError, match="takes text, no image"):
+        shouter.generate([[pm.Message.user(picture)]])
+
+
+def test_the_journal_can_be_read_and_written_as_its_page_says(shop, capsys):
+    names = {}
+    for number in (0, 1, 0):
+        exec(compile(example("docs/cache-and-journal.md", number), "page", "exec"), names)
+    assert capsys.readouterr().out.splitlines() == ["0", "red 0.9", "0"]

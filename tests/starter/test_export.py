@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="exporting needs torch")
-pytest.importorskip("onnx", reason="exporting needs onnx")
+onnx = pytest.importorskip("onnx", reason="exporting needs onnx")
 pytest.importorskip("safetensors", reason="the towers read safetensors")
 ort = pytest.importorskip("onnxruntime", reason="the starter runs on onnxruntime")
 
@@ -15,30 +15,34 @@ from recipes.starter import backbones, export, pack, towers  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's tracer warns at length
 
 
-def tiny_network() -> torch.nn.Module:
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 32, 8, 8),
-        torch.nn.ReLU6(),
-        torch.nn.Conv2d(32, backbones.FEATURES, 1),
-        torch.nn.ReLU6(),
-    )
+SIDE = 32
 
 
-class Pixels(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = tiny_network()
-
-    def forward(self, pixels):
-        return self.network((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
+def tiny_backbone() -> backbones.Backbone:
+    """A stem, two blocks (one that halves the grid, one with a skip), and the last convolution."""
+    settings = [(16, 2, None), (16, 1, 48)]
+    blocks = []
+    for width, stride, inside in settings:
+        block = backbones.Block.__new__(backbones.Block)
+        torch.nn.Module.__init__(block)
+        block.expand = backbones.SameConv(width, inside, 1) if inside else None
+        inside = inside or width
+        block.depthwise = backbones.SameConv(inside, inside, 3, stride, groups=inside)
+        block.project = backbones.SameConv(inside, 16, 1)
+        block.skip = stride == 1
+        blocks.append(block)
+    stem, last = backbones.SameConv(3, 16, 3, 2), backbones.SameConv(16, backbones.FEATURES, 1)
+    return backbones.Backbone(stem, blocks, last)
 
 
 def tiny_towers():
     torch.manual_seed(0)
-    heads = [towers.Head(2 * backbones.FEATURES, 64, 64, 0.0) for _ in range(2)]
+    networks = [tiny_backbone(), tiny_backbone()]
+    width = sum(network.width for network in networks)
+    heads = [towers.Head(width, 64, 64, 0.0) for _ in range(2)]
     basis = torch.linalg.qr(torch.randn(backbones.CLASSES, 16))[0]
     image = towers.ImageTower(
-        [Pixels(), Pixels()],
+        networks,
         towers.Heads(heads),
         torch.nn.Linear(backbones.FEATURES, backbones.CLASSES),
         0,
@@ -58,9 +62,34 @@ def tiny_towers():
 
 def test_packed_image_tower_matches_torch(tmp_path):
     image, _ = tiny_towers()
-    export.image_tower(image, 32, tmp_path / "image.onnx")
-    pixels = torch.randint(0, 256, (5, 32, 32, 3), dtype=torch.uint8)
-    assert export.check(image, tmp_path / "image.onnx", {"pixels": pixels}) > 0.99
+    pixels = torch.randint(0, 256, (32, SIDE, SIDE, 3), dtype=torch.uint8)
+    export.image_tower(image, pixels.numpy(), tmp_path / "image.onnx")
+    assert export.check(image, tmp_path / "image.onnx", {"pixels": pixels[:5]}, 0.9) > 0.98
+
+
+def test_a_picture_is_the_same_alone_and_in_a_batch(tmp_path):
+    image, _ = tiny_towers()
+    pixels = torch.randint(0, 256, (16, SIDE, SIDE, 3), dtype=torch.uint8).numpy()
+    export.image_tower(image, pixels, tmp_path / "image.onnx")
+    run = export.session(tmp_path / "image.onnx").run
+    together = run(["grid"], {"pixels": pixels})[0]
+    for row in range(4):
+        np.testing.assert_array_equal(
+            run(["grid"], {"pixels": pixels[row : row + 1]})[0][0], together[row]
+        )
+
+
+def test_the_backbone_runs_in_integers_with_its_padding_inside(tmp_path):
+    image, _ = tiny_towers()
+    pixels = torch.randint(0, 256, (16, SIDE, SIDE, 3), dtype=torch.uint8).numpy()
+    export.image_tower(image, pixels, tmp_path / "image.onnx")
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(str(tmp_path / "image.onnx"), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "optimised.onnx")).graph.node]
+    assert kinds.count("QLinearConv") == 14  # two networks of 7 convolutions
+    assert not {"Conv", "Pad", "QuantizeLinear"} & set(kinds)
 
 
 def test_packed_text_tower_matches_torch_at_other_lengths_than_traced(tmp_path):
@@ -70,7 +99,7 @@ def test_packed_text_tower_matches_torch_at_other_lengths_than_traced(tmp_path):
     mask = torch.ones_like(ids)
     mask[3, 4:] = 0
     inputs = {"input_ids": ids, "attention_mask": mask}
-    assert export.check(text, tmp_path / "text.onnx", inputs) > 0.99
+    assert export.check(text, tmp_path / "text.onnx", inputs, 0.99) > 0.99
 
 
 def test_an_export_that_moved_the_embeddings_is_refused(tmp_path):
@@ -81,9 +110,8 @@ def test_an_export_that_moved_the_embeddings_is_refused(tmp_path):
         torch.nn.init.normal_(parameter)
     ids = torch.randint(0, 100, (7, 11))
     with pytest.raises(ValueError, match="moved embeddings"):
-        export.check(
-            text, tmp_path / "text.onnx", {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        )
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        export.check(text, tmp_path / "text.onnx", inputs, 0.99)
 
 
 def test_packed_weights_are_close_to_the_originals():

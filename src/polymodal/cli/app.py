@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, listen, search, sort
+from polymodal.cli import collections, demo, listen, memory, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -109,6 +109,17 @@ def _register(group: str, *functions: Callable[..., None]) -> None:
         app.command(name, cls=Command, rich_help_panel=group)(function)
 
 
+def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
+    """Commands of a command: `polymodal cache info`."""
+    nested = typer.Typer(
+        rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=summary
+    )
+    for function in functions:
+        name = function.__name__.rstrip("_").removeprefix(f"{group}_")
+        nested.command(name, cls=Command)(function)
+    app.add_typer(nested, name=group, rich_help_panel="Memory")
+
+
 _register(
     "Find",
     collections.add,
@@ -125,5 +136,16 @@ _register(
     collections.import_,
     collections.delete,
     collections.reembed,
+)
+_nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
+_nest(
+    "journal",
+    "What was asked and answered: list, review, label, export.",
+    memory.list_,
+    memory.show,
+    memory.sample,
+    memory.label,
+    memory.accuracy,
+    memory.export,
 )
 _register("Start", demo.demo)

@@ -37,12 +37,29 @@ STARTER_NOTE = (
 Item = TypeVar("Item")
 
 
-def open_suite(model: str, device: str, *, transcriber: str = "starter") -> Suite:
-    """The suite on the models asked for; their weights are read on first use."""
+def open_suite(
+    model: str,
+    device: str,
+    *,
+    no_cache: bool = False,
+    no_journal: bool = False,
+    transcriber: str = "starter",
+) -> Suite:
+    """The suite on the models asked for; their weights are read on first use.
+
+    Args:
+        no_cache, no_journal: `--no-cache` and `--no-journal` of a generative verb.
+    """
     from polymodal.suite import Suite
 
     # A wrong device is refused by the catalogue, which knows what there is.
-    return Suite(model, device=device, transcriber=transcriber)  # type: ignore[arg-type]
+    return Suite(
+        model,
+        device=device,  # type: ignore[arg-type]
+        cache=not no_cache,
+        journal=not no_journal,
+        transcriber=transcriber,
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ def name_the_starter(model: str, out: Output) -> None:
     """Say once, to a person, that the starter is a starter; remembered in the home folder."""
     if model != "starter" or out.as_json or out.quiet:
         return
-    from polymodal.search.folder import default_home
+    from polymodal.runtime.home import default_home
 
     marker = default_home() / "starter-noted"
     # A home that cannot be written only means that the note comes again.

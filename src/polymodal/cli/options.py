@@ -14,6 +14,8 @@ __all__ = [
     "Html",
     "Json",
     "Model",
+    "NoCache",
+    "NoJournal",
     "Paths",
     "Quiet",
     "Where",
@@ -56,4 +58,10 @@ Count = Annotated[int, typer.Option("-k", "--count", metavar="N", min=1, help="H
 Where = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help="A filter: price < 2000 and category = 'saree'."),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute everything; keep and reuse no result.")
+]
+NoJournal = Annotated[
+    bool, typer.Option("--no-journal", help="Do not record what was asked and answered.")
 ]

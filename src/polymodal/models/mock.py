@@ -1,4 +1,4 @@
-"""An embedder without weights, for tests: pictures by their colours, texts by their words.
+"""Models without weights, for tests: pictures by their colours, texts by their words.
 
 Notable: both sides share the colour axes, so "a red square" really is nearest to a red picture
 and a test of search or classification can tell right from wrong. Vectors are deterministic on
@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from polymodal.errors import UsageError
+from polymodal.errors import PolymodalError, UsageError
+from polymodal.models.messages import (
+    GREEDY,
+    Constrains,
+    Conversation,
+    Generation,
+    GenerationOptions,
+    GeneratorInfo,
+    ImagePart,
+)
 from polymodal.models.protocols import Pixels
 from polymodal.results import Space, Vector
 
-__all__ = ["MockCalibration", "MockEmbedder"]
+__all__ = ["MockCalibration", "MockEmbedder", "MockGenerator"]
+
+Answered = str | Generation | PolymodalError
+"""What a `MockGenerator` is told to answer: a text, a whole `Generation`, or a failure."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
@@ -128,3 +140,82 @@ def _normalise(vectors: Vector) -> Vector:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     normalised: Vector = vectors / np.maximum(norms, 1e-12)
     return normalised
+
+
+class MockGenerator:
+    """Fits `Generator`: says what colour a picture has, or what it was told to say.
+
+    `MockGenerator(["yes", "no"])` gives these answers in turn and then starts again;
+    `MockGenerator(lambda messages, options: ...)` computes each. Options are honoured as a model
+    would: an answer of more words than `max_tokens` is cut and ends with "length".
+
+    Attributes:
+        seen: every conversation it was asked, in order, with the options.
+        calls: how many batches they came in.
+    """
+
+    def __init__(
+        self,
+        answers: Sequence[Answered] | Callable[[Conversation, GenerationOptions], Answered] = (),
+        *,
+        name: str = "mock",
+        constrains: Sequence[Constrains] = ("choices",),
+        max_media: int = 8,
+    ) -> None:
+        """Two generators with different `name` have different fingerprints."""
+        self.info = GeneratorInfo(
+            model=name,
+            revision="1",
+            media=frozenset({"text", "image", "audio", "video"}),
+            max_media=max_media,
+            image_size_px=32,
+            constrains=frozenset(constrains),
+            beams=True,
+            seeded=True,
+        )
+        self.seen: list[tuple[Conversation, GenerationOptions]] = []
+        self.calls = 0
+        self._answers = answers
+
+    def generate(
+        self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
+    ) -> list[Generation | PolymodalError]:
+        """See `Generator.generate`; a token is a word."""
+        for conversation in batch:
+            self.info.check(conversation, options)
+        self.calls += 1
+        answers = []
+        for conversation in batch:
+            said = self._say(conversation, options)
+            self.seen.append((conversation, options))
+            answers.append(_as_spoken(said, options) if isinstance(said, str) else said)
+        return answers
+
+    def _say(self, conversation: Conversation, options: GenerationOptions) -> Answered:
+        if callable(self._answers):
+            return self._answers(conversation, options)
+        if self._answers:
+            return self._answers[len(self.seen) % len(self._answers)]
+        pictures = [p for m in conversation for p in m.parts if isinstance(p, ImagePart)]
+        colours = [_colour(part.image) for part in pictures]
+        if options.choices:
+            fits = (c for c in options.choices if set(c.lower().split()) & set(colours))
+            return next(fits, options.choices[0])
+        return f"a {' and a '.join(colours)} picture" if colours else conversation[-1].text
+
+
+def _colour(image: Image.Image) -> str:
+    pixels = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BOX))
+    return list(COLOURS)[int(_describe(pixels)[: len(COLOURS)].argmax())]
+
+
+def _as_spoken(text: str, options: GenerationOptions) -> Generation:
+    """The text, ended where the options say; every word has probability 0.9."""
+    for stop in options.stop:
+        text = text.split(stop, maxsplit=1)[0]
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    said = Generation(text, "stop", len(ends) * float(np.log(0.9)), len(ends))
+    if len(ends) <= options.max_tokens:
+        return said
+    cut, words = text[: ends[options.max_tokens - 1]], options.max_tokens
+    return replace(said, text=cut, finish_reason="length", tokens=words)

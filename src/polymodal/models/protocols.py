@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from polymodal.errors import PolymodalError
+from polymodal.models.messages import (
+    GREEDY,
+    Conversation,
+    Generation,
+    GenerationOptions,
+    GeneratorInfo,
+)
 from polymodal.results import Provenance, Space, Vector
 from polymodal.results_speech import SpeechSegment
 
@@ -26,6 +34,7 @@ __all__ = [
     "Device",
     "Embedder",
     "FeatureExtractor",
+    "Generator",
     "ModelRequest",
     "Pixels",
     "Samples",
@@ -139,6 +148,33 @@ class Calibrated(Protocol):
     @property
     def calibration(self) -> Calibration:
         """Fitted on development data, kept in the model's card."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Messages of text and media in, text out. What they are made of: `polymodal.models.messages`.
+
+    A verb puts any generator behind a schema, a cache and the journal; an adapter only answers.
+    """
+
+    @property
+    def info(self) -> GeneratorInfo:
+        """Which model answers and what it takes; cheap, and constant for the life of the object."""
+        ...
+
+    def generate(
+        self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
+    ) -> Sequence[Generation | PolymodalError]:
+        """An answer to each conversation, in order; greedy by default.
+
+        A conversation that fails alone (a context that overflows, a service that gives up) is an
+        error in its place, which is not raised.
+
+        Raises:
+            UsageError: what `GeneratorInfo.check` finds; nothing was computed.
+            ModelUnavailable: the weights or the service cannot be reached at all.
+        """
         ...
 
 

@@ -23,21 +23,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from polymodal.errors import CollectionDamaged, StorageError, UsageError
+from polymodal.runtime.home import default_home
 from polymodal.search.edge_files import clone_shard
 from polymodal.search.lock import commit_lock, writer_lock
 from polymodal.search.manifest import FILE, Manifest, sync_folder
 
-__all__ = ["CollectionFolder", "default_home"]
+__all__ = ["CollectionFolder"]
 
 VIEW_LEFTOVER_S = 60.0
-
-
-def default_home() -> Path:
-    """`$POLYMODAL_HOME`, or polymodal's folder under `$XDG_DATA_HOME` (`~/.local/share`)."""
-    if home := os.environ.get("POLYMODAL_HOME"):
-        return Path(home).expanduser()
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "polymodal"
 
 
 class CollectionFolder:

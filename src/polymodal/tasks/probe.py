@@ -8,7 +8,6 @@ header the labels, the model's space and the report. No pickle.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from polymodal.results import (
     Vector,
 )
 from polymodal.runtime.batches import pipelined
+from polymodal.runtime.intervals import wilson
 from polymodal.runtime.pictures import embed_pictures
 from polymodal.tasks.calibration import Doubles, provenance_of
 from polymodal.tasks.classify import Decision, decide
@@ -163,7 +163,7 @@ def train_probe(
         labels=labels,
         images={label: int(count) for label, count in zip(labels, counts, strict=True)},
         accuracy=correct / len(owners),
-        interval=_wilson(correct, len(owners)),
+        interval=wilson(correct, len(owners)),
         errors=errors,
         provenance=provenance_of(embedder),
     )
@@ -260,16 +260,6 @@ def _require_enough(
             f"every class needs {MINIMUM} or more pictures that can be opened; too few in"
             f" {', '.join(few)}{failed}"
         )
-
-
-def _wilson(correct: int, total: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, 1927)."""
-    z = 1.959964
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    spread = share * (1 - share) / total + z * z / (4 * total * total)
-    half = z * math.sqrt(spread) / (1 + z * z / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _report(data: Mapping[str, Any]) -> ProbeReport:

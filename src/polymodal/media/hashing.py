@@ -1,0 +1,86 @@
+"""What an input is, by its content: the same content has the same hash, whatever it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from polymodal.errors import MediaError, UnsupportedMedia
+from polymodal.media.files import hash_file
+
+__all__ = ["Content", "content_of"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A content's hash, and for a file what tells cheaply that it is still the same file.
+
+    Attributes:
+        sha256: hexadecimal; of a file's or encoded picture's bytes as they are. Pixels in memory
+            are hashed with their shape and type, so they never equal a file.
+        path: of the file; None for what is in memory.
+        stamp: of the file when it was hashed.
+    """
+
+    sha256: str
+    path: str | os.PathLike[str] | None = None
+    stamp: tuple[int, ...] = ()
+
+    def still(self) -> bool:
+        """Whether the file has not been written to since it was hashed."""
+        return self.path is None or self.stamp == _stamp(self.path)
+
+    def joined(self, *texts: str) -> Content:
+        """The same file together with texts, such as the question that is asked of it."""
+        return replace(self, sha256=_hashed(self.sha256, *texts).sha256)
+
+
+def content_of(source: Any) -> Content:
+    """The content of a path, encoded bytes, a PIL image or an array.
+
+    Raises:
+        MediaError: it cannot be read; opening it says why.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        stamp = _stamp(source)
+        return Content(hash_file(source), source, stamp)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Content(hashlib.sha256(source).hexdigest())
+    if isinstance(source, np.ndarray):
+        return _hashed("array", source.dtype.str, source.shape, source.tobytes())
+    if isinstance(source, Image.Image):
+        return _of_image(source)
+    raise UnsupportedMedia(f"is {type(source).__name__}, which has no content to hash")
+
+
+def _of_image(image: Image.Image) -> Content:
+    try:
+        pixels = image.tobytes()
+        palette = image.palette.tobytes() if image.palette else b""
+    except Exception as error:  # Pillow raises what it likes on a file opened lazily
+        raise MediaError(f"cannot be decoded ({error})") from error
+    # The profile and the orientation decide how the pixels are read.
+    info = sorted((str(key), repr(value)) for key, value in image.info.items())
+    return _hashed("image", image.mode, image.size, info, palette, pixels)
+
+
+def _hashed(*parts: Any) -> Content:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return Content(digest.hexdigest())
+
+
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return (0,)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
