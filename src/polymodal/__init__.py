@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnsupportedMedia,
         UsageError,
     )
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.messages import (
         AudioPart,
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
         FeatureExtractor,
         Generator,
         ModelRequest,
+        Spoken,
+        Transcriber,
     )
     from polymodal.results import (
         AddReport,
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from polymodal.results_answers import Answer, Evidence
+    from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
@@ -134,13 +138,20 @@ __all__ = [
     "Probe",
     "ProbeReport",
     "Provenance",
+    "Scene",
     "SearchResult",
     "Space",
     "SpaceMismatch",
+    "SpeechSegment",
+    "Spoken",
     "StorageError",
+    "StreamLimits",
     "Structured",
     "Suite",
     "TextPart",
+    "Timeline",
+    "Transcriber",
+    "Transcript",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
@@ -170,9 +181,16 @@ _ELSEWHERE = {
     "ModelRequest": "models.protocols",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
+    "Scene": "results_speech",
+    "SpeechSegment": "results_speech",
+    "Spoken": "models.protocols",
+    "StreamLimits": "media.limits",
     "Structured": "tasks.structured",
     "Suite": "suite",
     "TextPart": "models.messages",
+    "Timeline": "results_speech",
+    "Transcriber": "models.protocols",
+    "Transcript": "results_speech",
     "VideoPart": "models.messages",
 }
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, overload
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
+from polymodal.suite_speech import SpeechVerbs
 
 if TYPE_CHECKING:
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import ImageInput, Limits
     from polymodal.models.describing import Captioner, Style
-    from polymodal.models.protocols import Device, Embedder
+    from polymodal.models.protocols import Device, Embedder, Transcriber
     from polymodal.results import (
         Caption,
         Classification,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(AnswerVerbs):
+class Suite(AnswerVerbs, SpeechVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -57,6 +59,8 @@ class Suite(AnswerVerbs):
         home: str | os.PathLike[str] | None = None,
         cache: bool | str | os.PathLike[str] | Cache = True,
         journal: bool | str | os.PathLike[str] | Journal = True,
+        transcriber: str | Transcriber = "starter",
+        stream_limits: StreamLimits | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -67,6 +71,8 @@ class Suite(AnswerVerbs):
             home: where named collections, the cache and the journal live.
             cache: whether generative verbs keep and reuse results; or a file to keep them in.
             journal: whether generative verbs record what was asked and answered; or a file for it.
+            transcriber: a speech model's name or folder, or any `Transcriber`.
+            stream_limits: what a sound or video may be at most.
         """
         self._model = model
         self._device = device
@@ -77,6 +83,8 @@ class Suite(AnswerVerbs):
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
         self._captioner: Captioner | None = None
+        self._speech = transcriber
+        self._stream_limits = stream_limits
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -354,7 +362,12 @@ class Suite(AnswerVerbs):
         from polymodal.search import open_collection
 
         return open_collection(
-            name_or_path, self.embedder, create=create, write=True, home=self._home
+            name_or_path,
+            self.embedder,
+            create=create,
+            write=True,
+            home=self._home,
+            senses=self.senses(),
         )
 
     def _text_vectors(self) -> TextVectors:

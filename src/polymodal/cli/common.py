@@ -38,9 +38,14 @@ Item = TypeVar("Item")
 
 
 def open_suite(
-    model: str, device: str, *, no_cache: bool = False, no_journal: bool = False
+    model: str,
+    device: str,
+    *,
+    no_cache: bool = False,
+    no_journal: bool = False,
+    transcriber: str = "starter",
 ) -> Suite:
-    """The suite on the model asked for; its weights are read on first use.
+    """The suite on the models asked for; their weights are read on first use.
 
     Args:
         no_cache, no_journal: `--no-cache` and `--no-journal` of a generative verb.
@@ -53,6 +58,7 @@ def open_suite(
         device=device,  # type: ignore[arg-type]
         cache=not no_cache,
         journal=not no_journal,
+        transcriber=transcriber,
     )
 
 
@@ -77,17 +83,25 @@ class Inputs:
             yield next(each) if isinstance(item, Path) else item
 
 
-def find_inputs(paths: Sequence[str]) -> Inputs:
+def find_inputs(
+    paths: Sequence[str],
+    extensions: frozenset[str] | None = None,
+    what: str = "pictures",
+) -> Inputs:
     """Files behind `paths`: files, folders and globs.
+
+    Args:
+        extensions: what a folder yields; pictures by default.
+        what: these files' name in messages.
 
     Raises:
         UsageError: when nothing is there at all: neither a file nor a path that failed.
     """
-    from polymodal.media.files import find_files
+    from polymodal.media.files import PICTURE_EXTENSIONS, find_files
 
-    found = tuple(find_files(paths))
+    found = tuple(find_files(paths, extensions=extensions or PICTURE_EXTENSIONS))
     if not found:
-        raise UsageError(f"no pictures in {', '.join(paths)}.")
+        raise UsageError(f"no {what} in {', '.join(paths)}.")
     return Inputs(found)
 
 
