@@ -11,13 +11,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import UsageError
+from polymodal.runtime.shapes import gather, is_one, listed, only
+from polymodal.suite_documents import DocumentVerbs
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
-    from polymodal.models.protocols import Device, Embedder
+    from polymodal.models.protocols import Device, Embedder, Reader
     from polymodal.results import (
         Classification,
         Embeddings,
@@ -35,11 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Suite"]
 
-Result = TypeVar("Result")
-Failure = MediaError | UsageError
 
-
-class Suite:
+class Suite(DocumentVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -56,6 +55,7 @@ class Suite:
         home: str | os.PathLike[str] | None = None,
         cache: bool | str | os.PathLike[str] | Cache = True,
         journal: bool | str | os.PathLike[str] | Journal = True,
+        reader: Reader | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -66,6 +66,7 @@ class Suite:
             home: where named collections, the cache and the journal live.
             cache: whether generative verbs keep and reuse results; or a file to keep them in.
             journal: whether generative verbs record what was asked and answered; or a file for it.
+            reader: what reads text in pictures; RapidOCR by default.
         """
         self._model = model
         self._device = device
@@ -75,6 +76,7 @@ class Suite:
         self._journal_setting = journal
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
+        self._reader = reader
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -104,7 +106,7 @@ class Suite:
         """Vectors of `images`, then of `texts`, in order; failed items are in their place."""
         from polymodal.tasks.embed import embed
 
-        pictures: Any = [images] if _is_one(images) else images
+        pictures: Any = [images] if is_one(images) else images
         words = [texts] if isinstance(texts, str) else texts
         return embed(self.embedder(), pictures, words, limits=self._picture_limits())
 
@@ -177,14 +179,12 @@ class Suite:
         texts, limits = self._text_vectors(), self._picture_limits()
         if labels is not None:
             head = zero_shot(texts, labels, templates)
-            return _gather(
-                images, lambda each: classify(texts, each, head, decision, limits=limits)
-            )
+            return gather(images, lambda each: classify(texts, each, head, decision, limits=limits))
         if templates is not None or multi_label:
             raise UsageError("templates and multi_label go with labels, not with a probe.")
         trained = probe if isinstance(probe, Probe) else Probe.load(Path(probe or ""))
         trained.check(texts.embedder)
-        return _gather(
+        return gather(
             images,
             lambda each: classify_with_probe(
                 texts.embedder, each, trained, decision, limits=limits
@@ -206,7 +206,7 @@ class Suite:
             limits=self._picture_limits(),
             threshold=threshold,
         )
-        return _only(pairs)
+        return only(pairs)
 
     def match_pairs(
         self,
@@ -220,12 +220,12 @@ class Suite:
         """
         from polymodal.tasks.match import match, read_pairs
 
-        listed: Sequence[tuple[ImageInput, str]]
-        listed = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
-        return _listed(
+        given: Sequence[tuple[ImageInput, str]]
+        given = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
+        return listed(
             match(
                 self._text_vectors(),
-                listed,
+                given,
                 limits=self._picture_limits(),
                 threshold=threshold,
             )
@@ -270,7 +270,7 @@ class Suite:
         from polymodal.tasks.moderate import moderate, open_policy
 
         rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
-        return _gather(images, lambda each: moderate(texts, each, rules, limits=limits))
+        return gather(images, lambda each: moderate(texts, each, rules, limits=limits))
 
     def collection(
         self, name_or_path: str | os.PathLike[str], *, create: bool = True
@@ -306,40 +306,3 @@ class Suite:
 
             self._limits = DEFAULT_LIMITS
         return self._limits
-
-
-def _is_one(images: Any) -> bool:
-    return not isinstance(images, list | tuple | Iterator)
-
-
-def _gather(images: Any, run: Any) -> Any:
-    """Results of `run` in the shape of `images`: one, a list, or an iterator."""
-    if isinstance(images, Iterator):
-        return _lazy(run(images))
-    return _only(run([images])) if _is_one(images) else _listed(run(images))
-
-
-def _only(stream: Iterator[tuple[ImageInput, Result | Failure]]) -> Result:
-    ((_, outcome),) = stream
-    if isinstance(outcome, Failure):
-        raise outcome
-    return outcome
-
-
-def _listed(
-    stream: Iterator[tuple[ImageInput, Result | Failure]],
-) -> list[Result | ItemError]:
-    return list(_lazy(stream))
-
-
-def _lazy(
-    stream: Iterator[tuple[ImageInput, Result | Failure]],
-) -> Iterator[Result | ItemError]:
-    from polymodal.media.pictures import picture_name
-    from polymodal.results import ItemError
-
-    for source, outcome in stream:
-        if isinstance(outcome, Failure):
-            yield ItemError.of(picture_name(source), outcome)
-        else:
-            yield outcome

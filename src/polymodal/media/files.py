@@ -32,6 +32,7 @@ __all__ = [
     "MediaFile",
     "find_files",
     "hash_file",
+    "open_regular",
     "printable_name",
     "read_bytes",
 ]
@@ -53,21 +54,24 @@ class MediaFile:
 
 
 def find_files(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = True
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    recursive: bool = True,
+    extensions: frozenset[str] = PICTURE_EXTENSIONS,
 ) -> Iterator[Path | ItemError]:
     """Files, folders and globs to files, lazily, in order of name, each file once.
 
-    A file named directly is yielded whatever its extension. A folder yields the pictures in it and,
-    when `recursive`, below it; so does a glob (`photos/**`), unless it ends in an extension of its
-    own (`scans/*.dat`). Hidden files and folders are passed over. Links are followed, each
-    folder once, so that a loop of links ends.
+    A file named directly is yielded whatever its extension. A folder yields the files in it with
+    one of the `extensions` and, when `recursive`, those below it; so does a glob (`photos/**`),
+    unless it ends in an extension of its own (`scans/*.dat`). Hidden files and folders are passed
+    over. Links are followed, each folder once, so that a loop of links ends.
 
     Yields:
         Paths as the user would write them (relative ones stay relative), or an `ItemError` for a
         path that is missing, a dangling link, a folder that may not be read, or a glob that
         matches nothing.
     """
-    walk = _Walk(recursive)
+    walk = _Walk(recursive, extensions)
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         yield from walk.expand(os.fspath(path))
 
@@ -75,8 +79,9 @@ def find_files(
 class _Walk:
     """The state of one `find_files`: what was seen already."""
 
-    def __init__(self, recursive: bool) -> None:
+    def __init__(self, recursive: bool, extensions: frozenset[str]) -> None:
         self.recursive = recursive
+        self.extensions = extensions
         self.files: set[str] = set()
         self.folders: set[tuple[int, int]] = set()
 
@@ -108,7 +113,7 @@ class _Walk:
             if path.is_dir():
                 if "**" not in pattern:
                     yield from self._folder(str(path))
-            elif any_file or _is_picture(path.name):
+            elif any_file or self._is_wanted(path.name):
                 yield from self._link_or_file(str(path))
         if not found:
             yield _failed(
@@ -132,8 +137,11 @@ class _Walk:
             if _is_folder(entry):
                 if self.recursive:
                     yield from self._folder(entry.path)
-            elif _is_picture(entry.name):
+            elif self._is_wanted(entry.name):
                 yield from self._link_or_file(entry.path)
+
+    def _is_wanted(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in self.extensions  # noqa: PTH122
 
     def _link_or_file(self, path: str) -> Iterator[Path | ItemError]:
         try:
@@ -171,10 +179,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS  # noqa: PTH122
-
-
 def _failed(path: str, error: MediaError) -> ItemError:
     return ItemError.of(printable_name(path), error)
 
@@ -201,8 +205,13 @@ def _not_found(path: str | os.PathLike[str], error: Exception) -> MediaNotFound:
     return MediaNotFound(reason, printable_name(path))
 
 
-def _open_regular(path: str | os.PathLike[str]) -> BufferedReader:
-    """A regular file, open for reading; a pipe or a device would block or never end."""
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """A regular file, open for reading; a pipe or a device would block or never end.
+
+    Raises:
+        MediaNotFound: the file is missing or may not be read.
+        UnsupportedMedia: it is not a regular file.
+    """
     try:
         file = os.fdopen(os.open(path, _OPEN_FLAGS), "rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -225,7 +234,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
         UnsupportedMedia: it is not a regular file.
     """
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _not_found(path, error) from error
@@ -242,7 +251,7 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
     """
     name = printable_name(path)
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes <= limits.max_bytes:
                 data = file.read(size_bytes + 1)
