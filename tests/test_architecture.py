@@ -15,10 +15,12 @@ SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
     {"suite"},
+    {"suite_documents"},
     {"tasks", "search"},
     {"runtime", "catalog"},
     {"models"},
     {"media"},
+    {"results_documents"},
     {"results"},
     {"errors"},
 ]

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
         FeatureExtractor,
         Generator,
         ModelRequest,
+        Reader,
+        ReadPage,
     )
     from polymodal.results import (
         AddReport,
@@ -68,12 +70,15 @@ if TYPE_CHECKING:
         Space,
         Verdict,
     )
+    from polymodal.results_documents import Extraction, FieldEvidence, Line, PageInfo, Reading
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
     from polymodal.tasks.probe import Probe
+    from polymodal.tasks.receipt import Receipt
+    from polymodal.tasks.rules import amount_between, not_in_future, sums_up
     from polymodal.tasks.structured import Structured
 
 __version__ = "0.1.0"
@@ -97,7 +102,9 @@ __all__ = [
     "Embedder",
     "Embedding",
     "Embeddings",
+    "Extraction",
     "FeatureExtractor",
+    "FieldEvidence",
     "FilterSyntaxError",
     "Finding",
     "Generation",
@@ -111,6 +118,7 @@ __all__ = [
     "ItemsFailed",
     "Journal",
     "Limits",
+    "Line",
     "Match",
     "MediaError",
     "MediaNotFound",
@@ -121,12 +129,17 @@ __all__ = [
     "MockGenerator",
     "ModelRequest",
     "ModelUnavailable",
+    "PageInfo",
     "Policy",
     "PolicyError",
     "PolymodalError",
     "Probe",
     "ProbeReport",
     "Provenance",
+    "ReadPage",
+    "Reader",
+    "Reading",
+    "Receipt",
     "SearchResult",
     "Space",
     "SpaceMismatch",
@@ -138,6 +151,9 @@ __all__ = [
     "UsageError",
     "Verdict",
     "VideoPart",
+    "amount_between",
+    "not_in_future",
+    "sums_up",
 ]
 
 _ELSEWHERE = {
@@ -147,7 +163,9 @@ _ELSEWHERE = {
     "Calibration": "models.protocols",
     "Collection": "search",
     "Embedder": "models.protocols",
+    "Extraction": "results_documents",
     "FeatureExtractor": "models.protocols",
+    "FieldEvidence": "results_documents",
     "Generation": "models.messages",
     "GenerationOptions": "models.messages",
     "Generator": "models.protocols",
@@ -155,16 +173,25 @@ _ELSEWHERE = {
     "ImagePart": "models.messages",
     "Journal": "runtime.journal",
     "Limits": "media.pictures",
+    "Line": "results_documents",
     "Message": "models.messages",
     "MockEmbedder": "models.mock",
     "MockGenerator": "models.mock",
     "ModelRequest": "models.protocols",
+    "PageInfo": "results_documents",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
+    "ReadPage": "models.protocols",
+    "Reader": "models.protocols",
+    "Reading": "results_documents",
+    "Receipt": "tasks.receipt",
     "Structured": "tasks.structured",
     "Suite": "suite",
     "TextPart": "models.messages",
     "VideoPart": "models.messages",
+    "amount_between": "tasks.rules",
+    "not_in_future": "tasks.rules",
+    "sums_up": "tasks.rules",
 }
 
 

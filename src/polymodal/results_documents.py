@@ -6,6 +6,7 @@ turned to be read, `PageInfo.rotation` says by how much, and `Line.box` still fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -71,6 +72,16 @@ class Reading:
             for rows in self.page_rows().values()
         )
 
+    @property
+    def markdown(self) -> str:
+        """Headings where letters are large, tables where rows have the same cells, paragraphs.
+
+        Pages are apart by a rule. What could be taken for Markdown is escaped.
+        """
+        upright = {page.page: not page.rotation for page in self.pages}
+        pages = self.page_rows().items()
+        return "\n\n---\n\n".join(_markdown(rows, upright.get(n, False)) for n, rows in pages)
+
     def page_rows(self) -> dict[int, list[list[Line]]]:
         """Page number to its rows of cells; a page without text has none."""
         pages: dict[int, list[list[Line]]] = {page.page: [] for page in self.pages}
@@ -113,3 +124,54 @@ class Extraction:
     problems: tuple[str, ...]
     provenance: Provenance
     value: Any = None
+
+
+_LARGE = 1.6
+"""Times the median height that makes a line a heading."""
+_APART = 0.9
+"""Heights between two lines that make a new paragraph."""
+_TABLE_ROWS = 2
+
+
+def _markdown(rows: list[list[Line]], measured: bool) -> str:
+    """One page; without measures (it was turned) there are no headings and no paragraphs."""
+    heights = sorted(line.box[3] - line.box[1] for row in rows for line in row)
+    usual = heights[len(heights) // 2] if heights else 1.0
+    blocks: list[str] = []
+    index = 0
+    bottom = None
+    while index < len(rows):
+        row = rows[index]
+        alike = index
+        while alike < len(rows) and len(rows[alike]) == len(row) > 1:
+            alike += 1
+        if alike - index >= _TABLE_ROWS:
+            blocks.append(_table(rows[index:alike]))
+            index, bottom = alike, None
+            continue
+        text = "  ".join(_escaped(line.text) for line in row)
+        large = min(line.box[3] - line.box[1] for line in row) > _LARGE * usual
+        top = min(line.box[1] for line in row)
+        if measured and large:
+            blocks.append(f"## {text}")
+            bottom = None
+        elif bottom is not None and (not measured or top - bottom < _APART * usual):
+            blocks[-1] += f"\\\n{text}"
+            bottom = max(line.box[3] for line in row)
+        else:
+            blocks.append(text)
+            bottom = max(line.box[3] for line in row)
+        index += 1
+    return "\n\n".join(blocks)
+
+
+def _table(rows: list[list[Line]]) -> str:
+    cells = [[_escaped(line.text) for line in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + " --- |" * len(cells[0]), *lines[1:]])
+
+
+def _escaped(text: str) -> str:
+    """Signs that Markdown would read, with a backslash; also what begins a list or a heading."""
+    inside = re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", text)
+    return re.sub(r"^(\s*(?:\d+)?)([#+\-.)=])(?=\s|$|\2)", r"\1\\\2", inside)

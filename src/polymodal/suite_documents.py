@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polymodal.results import ItemError
     from polymodal.results_documents import Extraction, Reading
     from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
     from polymodal.tasks.schemas import SchemaInput
 
 __all__ = ["DocumentVerbs"]
@@ -31,6 +32,9 @@ class DocumentVerbs:
 
         @property
         def cache(self) -> Cache | None: ...
+
+        @property
+        def journal(self) -> Journal | None: ...
 
     @abstractmethod
     def _picture_limits(self) -> Limits:
@@ -119,8 +123,11 @@ class DocumentVerbs:
             MediaError: when a single document cannot be opened.
             MissingDependency: when the extra `documents` is not installed.
         """
+        from polymodal.runtime.recorded import recorded
         from polymodal.tasks.extract import Extractor, extract
 
+        if generator is not None:
+            generator = recorded(generator, self.journal, "extract")
         extractor = Extractor.open(schema, generator)
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
         return gather(

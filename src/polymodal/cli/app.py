@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, memory, search, sort
+from polymodal.cli import collections, demo, documents, memory, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -127,6 +127,7 @@ _register(
     search.similar,
     collections.duplicates,
 )
+_register("Read", documents.read, documents.extract)
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
 _register(
     "Collections",

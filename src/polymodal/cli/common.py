@@ -77,17 +77,25 @@ class Inputs:
             yield next(each) if isinstance(item, Path) else item
 
 
-def find_inputs(paths: Sequence[str]) -> Inputs:
+def find_inputs(
+    paths: Sequence[str],
+    extensions: frozenset[str] | None = None,
+    what: str = "pictures",
+) -> Inputs:
     """Files behind `paths`: files, folders and globs.
+
+    Args:
+        extensions: what a folder yields; pictures by default.
+        what: these files' name in messages.
 
     Raises:
         UsageError: when nothing is there at all: neither a file nor a path that failed.
     """
-    from polymodal.media.files import find_files
+    from polymodal.media.files import PICTURE_EXTENSIONS, find_files
 
-    found = tuple(find_files(paths))
+    found = tuple(find_files(paths, extensions=extensions or PICTURE_EXTENSIONS))
     if not found:
-        raise UsageError(f"no pictures in {', '.join(paths)}.")
+        raise UsageError(f"no {what} in {', '.join(paths)}.")
     return Inputs(found)
 
 

@@ -18,7 +18,18 @@ from typing import Any
 
 from polymodal.errors import MediaError, StorageError
 
-__all__ = ["Card", "Group", "Section", "render_page", "thumbnail", "write_page"]
+__all__ = [
+    "Card",
+    "Group",
+    "Section",
+    "file_address",
+    "frame_page",
+    "html_text",
+    "render_page",
+    "save_page",
+    "thumbnail",
+    "write_page",
+]
 
 THUMBNAIL_PX = 300
 """Longer side; a card is 190 to 300 pixels wide."""
@@ -86,11 +97,20 @@ def write_page(
     Raises:
         StorageError: when `file` cannot be written.
     """
+    save_page(file, render_page(title, sections, heading=heading, lead=lead))
+
+
+def save_page(file: str, content: str) -> None:
+    """Write a page, replacing `file` only when all of it is there.
+
+    Raises:
+        StorageError: when `file` cannot be written.
+    """
     target = Path(file)
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(render_page(title, sections, heading=heading, lead=lead), "utf-8")
+        part.write_text(content, "utf-8")
         part.replace(target)
     except OSError as error:
         with suppress(OSError):
@@ -102,23 +122,31 @@ def render_page(
     title: str, sections: Sequence[Section], *, heading: str = "", lead: str = ""
 ) -> str:
     """The page as text; with several sections, a navigation bar links to each."""
-    style = Path(__file__).with_name("page.css").read_text("utf-8")
     links = "".join(
-        f'<a href="#s{number}">{_text(section.name or section.heading)}</a>'
+        f'<a href="#s{number}">{html_text(section.name or section.heading)}</a>'
         for number, section in enumerate(sections, 1)
     )
     nav = f'<nav aria-label="Sections">{links}</nav>' if len(sections) > 1 else ""
-    opening = f"<h1>{_text(heading)}</h1><p>{_text(lead)}</p>" if heading else ""
+    opening = f"<h1>{html_text(heading)}</h1><p>{html_text(lead)}</p>" if heading else ""
     body = "".join(_section(number, section) for number, section in enumerate(sections, 1))
+    main = f"{f'<div class=lead>{opening}</div>' if opening else ''}{body}"
+    footer = "A higher score is a closer match. Scores of different models and queries are not"
+    return frame_page(title, main, nav=nav, footer=f"{footer} comparable.")
+
+
+def frame_page(
+    title: str, main: str, *, nav: str = "", footer: str = "", policy: str = POLICY
+) -> str:
+    """A whole page around `main`, which is HTML that escapes what it holds."""
+    style = Path(__file__).with_name("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        f"<title>{html_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f'<header class="bar"><div><a class="mark" href="#top">polymodal</a>{nav}</div></header>\n'
-        f'<main id="top">\n{f"<div class=lead>{opening}</div>" if opening else ""}{body}</main>\n'
-        "<footer>A higher score is a closer match. Scores of different models and queries are not"
-        " comparable.</footer>\n</body>\n</html>\n"
+        f'<main id="top">\n{main}</main>\n'
+        f"<footer>{html_text(footer)}</footer>\n</body>\n</html>\n"
     )
 
 
@@ -139,15 +167,15 @@ def thumbnail(path: str) -> str:
 
 
 def _section(number: int, section: Section) -> str:
-    parts = [f'<section id="s{number}">\n<h2>{_text(section.heading)}</h2>\n']
+    parts = [f'<section id="s{number}">\n<h2>{html_text(section.heading)}</h2>\n']
     if section.about:
-        parts.append(f'<p class="about">{_text(section.about)}</p>\n')
+        parts.append(f'<p class="about">{html_text(section.about)}</p>\n')
     if section.command:
-        parts.append(f"<pre>{_text(section.command)}</pre>\n")
+        parts.append(f"<pre>{html_text(section.command)}</pre>\n")
     if section.picture:
         parts.append(_asked(section.picture))
     if section.chips:
-        chips = "".join(f"<li>{_text(chip)}</li>" for chip in section.chips)
+        chips = "".join(f"<li>{html_text(chip)}</li>" for chip in section.chips)
         parts.append(f'<ul class="chips">{chips}</ul>\n')
     total, room = sum(len(group.cards) for group in section.groups), MOST_CARDS
     if not total:
@@ -158,7 +186,7 @@ def _section(number: int, section: Section) -> str:
         shown = group.cards[:room]
         room -= len(shown)
         if shown:
-            heading = f"<h3>{_text(group.heading)}</h3>\n" if group.heading else ""
+            heading = f"<h3>{html_text(group.heading)}</h3>\n" if group.heading else ""
             cards = "".join(_card(card) for card in shown)
             parts.append(f'{heading}<ul class="grid">\n{cards}</ul>\n')
     return "".join([*parts, "</section>\n"])
@@ -166,42 +194,45 @@ def _section(number: int, section: Section) -> str:
 
 def _asked(path: str) -> str:
     source = thumbnail(path)
-    picture = f'<img src="{source}" alt="{_text(Path(path).name)}">' if source else ""
-    return f'<div class="asked">{picture}<span>asked with {_text(Path(path).name)}</span></div>\n'
+    picture = f'<img src="{source}" alt="{html_text(Path(path).name)}">' if source else ""
+    return (
+        f'<div class="asked">{picture}<span>asked with {html_text(Path(path).name)}</span></div>\n'
+    )
 
 
 def _card(card: Card) -> str:
     source = thumbnail(card.path)
     if source:
         picture = (
-            f'<a href="{_text(_address(card.path))}">'
-            f'<img src="{source}" alt="{_text(card.title)}" loading="lazy" decoding="async"></a>'
+            f'<a href="{html_text(file_address(card.path))}">'
+            f'<img src="{source}" alt="{html_text(card.title)}" loading="lazy"'
+            ' decoding="async"></a>'
         )
     else:
-        picture = f'<div class="gone">{_text(card.path)} cannot be opened any more.</div>'
-    score = f'<span class="score">{_text(card.score)}</span>' if card.score else ""
+        picture = f'<div class="gone">{html_text(card.path)} cannot be opened any more.</div>'
+    score = f'<span class="score">{html_text(card.score)}</span>' if card.score else ""
     tone = "tag bad" if card.bad else "tag"
-    tag = f'<span class="{tone}">{_text(card.tag)}</span>' if card.tag else ""
+    tag = f'<span class="{tone}">{html_text(card.tag)}</span>' if card.tag else ""
     facts = "".join(
-        f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>"
+        f"<dt>{html_text(name)}</dt><dd>{html_text(value)}</dd>"
         for name, value in list(card.facts.items())[:FACTS]
     )
     return (
         f'<li class="card">{picture}<div class="text">'
-        f'<div class="top"><span class="title">{_text(card.title)}</span>{score}</div>{tag}'
+        f'<div class="top"><span class="title">{html_text(card.title)}</span>{score}</div>{tag}'
         f"{f'<dl>{facts}</dl>' if facts else ''}"
-        f"{f'<p class=why>{_text(card.why)}</p>' if card.why else ''}"
-        f'<p class="path" title="{_text(card.path)}"><bdi>{_text(card.path)}</bdi></p>'
+        f"{f'<p class=why>{html_text(card.why)}</p>' if card.why else ''}"
+        f'<p class="path" title="{html_text(card.path)}"><bdi>{html_text(card.path)}</bdi></p>'
         "</div></li>\n"
     )
 
 
-def _address(path: str) -> str:
+def file_address(path: str) -> str:
     """A `file:` address; percent-encoded, so that no file name is read as anything else."""
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - links stay links
 
 
-def _text(value: Any) -> str:
+def html_text(value: Any) -> str:
     """Escaped for text and for quoted attributes; control characters and lone surrogates shown."""
     from polymodal.cli.output import printable
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import sys
 from typing import Any, BinaryIO
 
@@ -68,7 +69,8 @@ def _page(document: Any, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
         # A poster is read at a lower resolution instead of being refused.
         scale *= min(1.0, (request["max_pixels"] / max(pixels, 1)) ** 0.5)
         scale *= min(1.0, request["max_side_px"] / max(side, 1))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+        scale *= 1 - 1e-6  # 752.0000001 pixels are 752
+        size = max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale))
         header: dict[str, Any] = {"width_px": size[0], "height_px": size[1]}
         if request["text"]:
             header["text"], header["picture_share"] = _text(page, size), _picture_share(page)

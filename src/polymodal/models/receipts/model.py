@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from polymodal.errors import DamagedWeights
 from polymodal.models.receipts.amounts import (
@@ -36,9 +38,10 @@ from polymodal.models.receipts.pieces import (
     pieces_of,
 )
 from polymodal.models.receipts.trees import Trees, read_arrays
+from polymodal.models.receipts.words import LINE_WORDS
 from polymodal.results_documents import Line
 
-__all__ = ["Found", "ReceiptFields", "ReceiptModel", "tidy_address", "tidy_company"]
+__all__ = ["Found", "ReceiptFields", "ReceiptModel", "facts_of", "tidy_address", "tidy_company"]
 
 COLUMNS = {
     "company": len(PIECE_FEATURES),
@@ -59,20 +62,21 @@ _AFTER_ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _STOP_FOR_COMMA = re.compile(
-    r"(?<=[^\W_]{2})(?<!\bno)(?<!\bst)(?<!\brd)(?<!\bjln)(?<!\btmn)(?<!\bkg)\.(?= \w)", re.I
+    r"(?<=[^\W_]{2}|\W\d)(?<!\bno)(?<!\bst)(?<!\brd)(?<!\bjln)(?<!\btmn)(?<!\bkg)\.(?= \w)"
+    r"|(?<=[^\W\d_]{3})\.(?=[^\W\d_]{3})",
+    re.I,
 )
 """A comma whose tail was lost in print or in reading."""
+_LOT = re.compile(r"^(?:[1lI]\.?[O0]T|L0T)(?= \d)")
 _FORMS = r"s[do0]n\.?\s?b[hn]d|bhd|s/b|ltd|limited|inc|llc|gmbh|corp|plc|pte\.?\s?ltd|co"
-_ONLY_LEGAL_FORM = re.compile(
-    rf"^\W*(?:\([A-Z]\)\s?)?(?:{_FORMS})\b\W*(?:\(?[\d\-A-Z]*\)?)?$", re.I
-)
+_LEGAL_FORM = re.compile(rf"^\W*(?:\([A-Z]\)\s?)?(?:{_FORMS})\b\W*(?:\(?[\d\-A-Z]*\)?)?$", re.I)
 _LEGAL_FORM = re.compile(rf"\w.*(?<![^\W\d_])(?:{_FORMS})(?![^\W\d_])", re.I)
 _BEFORE_ADDRESS = re.compile(r"^\W*(?:address|addr|alamat)\s*[:.]\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A field's value, how sure the model is (0..1), and the lines it was read from."""
+    """A field's value, how likely it is to be exact (0..1), and the lines it was read from."""
 
     text: str
     confidence: float
@@ -101,11 +105,16 @@ class ReceiptModel:
     """Trained by recipes/starter/receipts.py; evaluated with numpy alone."""
 
     def __init__(
-        self, trees: Mapping[str, Trees], words: WordScores, thresholds: Mapping[str, float]
+        self,
+        trees: Mapping[str, Trees],
+        words: WordScores,
+        thresholds: Mapping[str, float],
+        calibration: Mapping[str, Sequence[float]],
     ) -> None:
         self._trees = trees
         self._words = words
         self._thresholds = thresholds
+        self._calibration = calibration
 
     @classmethod
     def load(cls, content: bytes) -> ReceiptModel:
@@ -130,9 +139,13 @@ class ReceiptModel:
             thresholds: dict[str, Any] = {
                 name: float(arrays[f"{name}.threshold_to_answer"].item()) for name in COLUMNS
             }
+            calibration = {
+                name: np.asarray(arrays[f"{name}.calibration"], np.float64).reshape(4).tolist()
+                for name in COLUMNS
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedWeights(f"the receipt model is not complete ({error}).") from error
-        return cls(trees, words, thresholds)
+        return cls(trees, words, thresholds, calibration)
 
     def read(self, sheet: Sheet) -> ReceiptFields:
         """The fields of one receipt."""
@@ -156,7 +169,15 @@ class ReceiptModel:
             text = f"{cents // 100}.{cents % 100:02d}"
             found["total"] = Found(text, total[1], (best.cell.line,))
         chosen = None if date is None else dates[date[0]]
+        found = {name: self._calibrated(name, each) for name, each in found.items()}
         return ReceiptFields(found, sheet, dates, amounts, chosen, places)
+
+    def _calibrated(self, name: str, found: Found) -> Found:
+        """With the probability that the value is exact, not only well chosen."""
+        odds = sum(
+            w * fact for w, fact in zip(self._calibration[name], facts_of(found), strict=True)
+        )
+        return replace(found, confidence=1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))))
 
     def _best(self, name: str, rows: list[list[float]]) -> tuple[int, float] | None:
         """Index and probability of the likeliest candidate, the first of several."""
@@ -181,6 +202,14 @@ class ReceiptModel:
         if span is not None:
             found["address"] = _found(pieces, span, address, tidy_address)
         return found
+
+
+def facts_of(found: Found) -> list[float]:
+    """What tells whether a value is exact: one, log-odds of the choice, doubts of the reader over
+    its lines, and length in lines of forty characters.
+    """
+    doubts = sum(1 - line.score for line in found.lines)
+    return [1.0, _log_odds(found.confidence), doubts, len(found.text) / 40]
 
 
 def _best_span(scores: Sequence[float], pieces: Sequence[Piece]) -> range | None:
@@ -217,9 +246,13 @@ def _company_span(scores: Sequence[float], pieces: Sequence[Piece], taken: range
 
 
 def _continues(text: str, after: str) -> bool:
-    """Whether a name that breaks off in `text` goes on in `after`."""
+    """Whether a name breaks off in `text`, or `after` holds nothing that names anybody."""
     hanging = text.rstrip().endswith(("&", "-", ",", "(")) or text.count("(") > text.count(")")
-    return hanging or bool(_ONLY_LEGAL_FORM.match(after))
+    rest = after
+    for kind in ("firm", "shop"):
+        rest = LINE_WORDS[kind].sub(" ", rest)
+    general = len(re.findall(r"[^\W\d_]{2,}", rest)) == 0 and rest != after
+    return hanging or general
 
 
 def _complete(text: str) -> bool:
@@ -248,10 +281,11 @@ def tidy_company(text: str) -> str:
 def tidy_address(text: str) -> str:
     """Without the word "address" before it and telephone numbers behind it."""
     cut = _AFTER_ADDRESS.sub("", _BEFORE_ADDRESS.sub("", text)).strip(" ;:")
-    return _letters_right(_STOP_FOR_COMMA.sub(",", cut))
+    return _letters_right(_STOP_FOR_COMMA.sub(",", _LOT.sub("LOT", cut)).replace(".,", ","))
 
 
 def _letters_right(text: str) -> str:
-    """A capital I within small letters is an l, a nought within capitals an O."""
+    """A capital I within small letters is an l; a nought or one within capitals an O or I."""
     text = re.sub(r"(?<=[a-z])I(?=[a-z])", "l", text)
+    text = re.sub(r"(?<=[A-Z]{2})1(?=[A-Z])", "I", text)
     return re.sub(r"(?<=[A-Z])0(?=[A-Z]{2})", "O", text)
