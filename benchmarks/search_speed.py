@@ -42,6 +42,8 @@ FILTER = "price < 50"
 """Prices are uniform in 0..1000, so this passes 5 %."""
 CATEGORIES = ("saree", "jeans", "shirt", "shoes", "lamp", "bag")
 
+CACHE_HELP = "an .npz file that keeps the embedded photographs for the next run"
+
 Search = Callable[[Vector], list[int]]
 
 
@@ -77,8 +79,14 @@ def items(vectors: Vector, prices: np.ndarray, first: int = 0) -> Iterator[Item]
         yield Item(identity, f"/shop/{row}.jpg", vector, about, bytes=50_000)
 
 
-def seeds(folder: Path | None) -> tuple[Vector, Vector, str]:
-    """Vectors to enlarge, queries, and what they are."""
+def seeds(folder: Path | None, cache: Path | None = None) -> tuple[Vector, Vector, str]:
+    """Vectors to enlarge, queries, and what they are; taken from the cache where it exists."""
+    if folder is not None and cache is not None:
+        if not cache.exists():
+            real, queries, what = seeds(folder)
+            np.savez(cache, real=real, queries=queries, what=np.array(what))
+        kept = np.load(cache)
+        return kept["real"], kept["queries"], str(kept["what"])
     if folder is None:
         random = np.random.default_rng(0)
         real = search_data.clustered(9_000, DIMENSION, random)
@@ -190,10 +198,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--cache", type=Path, help=CACHE_HELP)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    real, queries, what = seeds(arguments.data)
+    real, queries, what = seeds(arguments.data, arguments.cache)
     random = np.random.default_rng(0)
     vectors = np.concatenate(list(search_data.enlarged(real, arguments.count, random)))
     prices = np.random.default_rng(1).uniform(0, 1000, len(vectors)).round(2)

@@ -18,6 +18,7 @@ BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
 HEADINGS = {
     "indexing": "Indexing photographs, end to end",
     "search_speed": "Search at 100,000 vectors",
+    "search_million": "Search at 1,000,000 vectors",
     "cold_start": "A new process",
     "install_size": "On disk",
 }
@@ -48,7 +49,7 @@ def measure() -> None:
     """Run every benchmark whose table is kept, and those of `HEADINGS`."""
     RESULTS.mkdir(exist_ok=True)
     kept = {file.stem for file in RESULTS.glob("*.md")}
-    for name in sorted(kept | HEADINGS.keys()):
+    for name in sorted((kept | HEADINGS.keys()) - {"search_million"}):  # takes an hour
         if (REPOSITORY / "benchmarks" / f"{name}.py").exists():
             command = [sys.executable, "-m", f"benchmarks.{name}"]
             printed = subprocess.run(

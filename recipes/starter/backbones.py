@@ -82,7 +82,9 @@ class Backbone(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = head
         widths = [block.project.out_channels for block in blocks]
-        self.ends = [i for i, (a, b) in enumerate(zip(widths, [*widths[1:], 0])) if a != b]
+        self.ends = [
+            i for i, (a, b) in enumerate(zip(widths, [*widths[1:], 0], strict=True)) if a != b
+        ]
         self.width = FEATURES + 2 * sum(widths[i] for i in self.ends)
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,12 +100,17 @@ class Backbone(nn.Module):
             if number in self.ends:
                 stages.append(x_BCHW)
         grid_BCHW = F.relu6(self.head(x_BCHW))
-        parts = [grid_BCHW.mean((2, 3))]
-        for stage_BCHW in stages:
-            mean_BC11 = stage_BCHW.mean((2, 3), keepdim=True)
-            spread_BC = (stage_BCHW - mean_BC11).square().mean((2, 3)).sqrt()
-            parts += [mean_BC11.flatten(1), spread_BC]
-        return grid_BCHW, torch.cat(parts, 1)
+        return grid_BCHW, summarised(grid_BCHW, stages)
+
+
+def summarised(grid_BCHW: Tensor, stages: list[Tensor]) -> Tensor:
+    """The summary [B, F] of the last grid and the stages' outputs; see `Backbone.forward`."""
+    parts = [grid_BCHW.mean((2, 3))]
+    for stage_BCHW in stages:
+        mean_BC11 = stage_BCHW.mean((2, 3), keepdim=True)
+        spread_BC = (stage_BCHW - mean_BC11).square().mean((2, 3)).sqrt()
+        parts += [mean_BC11.flatten(1), spread_BC]
+    return torch.cat(parts, 1)
 
 
 def normalised(pixels_BHWC: Tensor) -> Tensor:

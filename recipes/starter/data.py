@@ -115,7 +115,7 @@ def load_square(path: Path, size: int, mirrored: bool = False) -> Pixels:
 
 
 def load_crop(path: Path, size: int, mirrored: bool, random: np.random.Generator) -> Pixels:
-    """Read a random part of one photograph: 55 to 100 % of the middle square, a little stretched."""
+    """Read a random part of a photograph: 55 to 100 % of its square, a little stretched."""
     with Image.open(path) as file:
         image = file.convert("RGB")
     side = min(image.size)

@@ -239,7 +239,10 @@ class ImageTower(nn.Module):
         parts = [
             F.normalize(part_BF, dim=1)
             for summary_BF in summaries
-            for part_BF in (summary_BF[:, : backbones.FEATURES], summary_BF[:, backbones.FEATURES :])
+            for part_BF in (
+                summary_BF[:, : backbones.FEATURES],
+                summary_BF[:, backbones.FEATURES :],
+            )
         ]
         features_BF = F.normalize(torch.cat(parts, 1), dim=1)
         grid_BPC = torch.cat([grid_BCHW.flatten(2) for grid_BCHW, _ in seen], 1).transpose(1, 2)

@@ -52,7 +52,7 @@ class Plan:
     head_batch: int = 1000
     head_rate: float = 2e-3
     head_decay: float = 0.5
-    head_size: tuple[int, int] = (1024, 384)
+    head_size: tuple[int, int] = (512, 256)
     head_noise: float = 0.2
     head_seeds: tuple[int, ...] = (1, 2, 3, 4)
     # The joint space.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnsupportedMedia,
         UsageError,
     )
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.messages import (
         AudioPart,
@@ -53,9 +54,13 @@ if TYPE_CHECKING:
         ModelRequest,
         Reader,
         ReadPage,
+        Spoken,
+        Transcriber,
     )
     from polymodal.results import (
         AddReport,
+        Caption,
+        CaptionCandidate,
         Classification,
         DuplicateGroup,
         Embedding,
@@ -70,7 +75,9 @@ if TYPE_CHECKING:
         Space,
         Verdict,
     )
+    from polymodal.results_answers import Answer, Evidence
     from polymodal.results_documents import Extraction, FieldEvidence, Line, PageInfo, Reading
+    from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.search import Collection
@@ -85,11 +92,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AddReport",
+    "Answer",
     "Attempt",
     "AudioPart",
     "Cache",
     "Calibrated",
     "Calibration",
+    "Caption",
+    "CaptionCandidate",
     "Classification",
     "Collection",
     "CollectionDamaged",
@@ -102,6 +112,7 @@ __all__ = [
     "Embedder",
     "Embedding",
     "Embeddings",
+    "Evidence",
     "Extraction",
     "FeatureExtractor",
     "FieldEvidence",
@@ -140,13 +151,20 @@ __all__ = [
     "Reader",
     "Reading",
     "Receipt",
+    "Scene",
     "SearchResult",
     "Space",
     "SpaceMismatch",
+    "SpeechSegment",
+    "Spoken",
     "StorageError",
+    "StreamLimits",
     "Structured",
     "Suite",
     "TextPart",
+    "Timeline",
+    "Transcriber",
+    "Transcript",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
@@ -157,6 +175,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Answer": "results_answers",
     "AudioPart": "models.messages",
     "Cache": "runtime.cache",
     "Calibrated": "models.protocols",
@@ -164,6 +183,7 @@ _ELSEWHERE = {
     "Collection": "search",
     "Embedder": "models.protocols",
     "Extraction": "results_documents",
+    "Evidence": "results_answers",
     "FeatureExtractor": "models.protocols",
     "FieldEvidence": "results_documents",
     "Generation": "models.messages",
@@ -185,9 +205,16 @@ _ELSEWHERE = {
     "Reader": "models.protocols",
     "Reading": "results_documents",
     "Receipt": "tasks.receipt",
+    "Scene": "results_speech",
+    "SpeechSegment": "results_speech",
+    "Spoken": "models.protocols",
+    "StreamLimits": "media.limits",
     "Structured": "tasks.structured",
     "Suite": "suite",
     "TextPart": "models.messages",
+    "Timeline": "results_speech",
+    "Transcriber": "models.protocols",
+    "Transcript": "results_speech",
     "VideoPart": "models.messages",
     "amount_between": "tasks.rules",
     "not_in_future": "tasks.rules",

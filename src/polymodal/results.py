@@ -19,6 +19,8 @@ from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
 
 __all__ = [
     "AddReport",
+    "Caption",
+    "CaptionCandidate",
     "Classification",
     "DuplicateGroup",
     "Embedding",
@@ -192,6 +194,31 @@ class Classification:
     provenance: Provenance
     labels: tuple[str, ...] = ()
     """Multi-label mode: every label over the threshold, best first."""
+
+
+@dataclass(frozen=True)
+class CaptionCandidate:
+    """A caption that was considered; `score` as in `Caption`."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about a picture.
+
+    Attributes:
+        score: how sure the model is of its words: their geometric mean probability, 0..1. It
+            compares captions of one model; it is not the probability of being right.
+        candidates: best first; the first is the caption.
+    """
+
+    input: str
+    text: str
+    score: float
+    candidates: tuple[CaptionCandidate, ...]
+    provenance: Provenance
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
+from polymodal.suite_answers import AnswerVerbs
 from polymodal.suite_documents import DocumentVerbs
+from polymodal.suite_speech import SpeechVerbs
 
 if TYPE_CHECKING:
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import ImageInput, Limits
-    from polymodal.models.protocols import Device, Embedder, Reader
+    from polymodal.models.describing import Captioner, Style
+    from polymodal.models.protocols import Device, Embedder, Reader, Transcriber
     from polymodal.results import (
+        Caption,
         Classification,
         Embeddings,
         ItemError,
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(DocumentVerbs):
+class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -56,6 +61,8 @@ class Suite(DocumentVerbs):
         cache: bool | str | os.PathLike[str] | Cache = True,
         journal: bool | str | os.PathLike[str] | Journal = True,
         reader: Reader | None = None,
+        transcriber: str | Transcriber = "starter",
+        stream_limits: StreamLimits | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -67,6 +74,8 @@ class Suite(DocumentVerbs):
             cache: whether generative verbs keep and reuse results; or a file to keep them in.
             journal: whether generative verbs record what was asked and answered; or a file for it.
             reader: what reads text in pictures; RapidOCR by default.
+            transcriber: a speech model's name or folder, or any `Transcriber`.
+            stream_limits: what a sound or video may be at most.
         """
         self._model = model
         self._device = device
@@ -77,6 +86,9 @@ class Suite(DocumentVerbs):
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
         self._reader = reader
+        self._captioner: Captioner | None = None
+        self._speech = transcriber
+        self._stream_limits = stream_limits
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -220,12 +232,12 @@ class Suite(DocumentVerbs):
         """
         from polymodal.tasks.match import match, read_pairs
 
-        given: Sequence[tuple[ImageInput, str]]
-        given = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
+        table: Sequence[tuple[ImageInput, str]]
+        table = read_pairs(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
         return listed(
             match(
                 self._text_vectors(),
-                given,
+                table,
                 limits=self._picture_limits(),
                 threshold=threshold,
             )
@@ -272,6 +284,76 @@ class Suite(DocumentVerbs):
         rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
         return gather(images, lambda each: moderate(texts, each, rules, limits=limits))
 
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self, images: ImageInput, *, style: Style = ..., about: str = ..., candidates: int = ...
+    ) -> Caption: ...
+
+    @overload
+    def caption(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+    ) -> list[Caption | ItemError]: ...
+
+    @overload
+    def caption(
+        self,
+        images: Iterator[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+    ) -> Iterator[Caption | ItemError]: ...
+
+    def caption(
+        self, images: Any, *, style: Style = "plain", about: str = "", candidates: int = 1
+    ) -> Any:
+        """Say what pictures show, in a sentence each.
+
+        Args:
+            style: "plain", "short" or "detailed".
+            about: words that the caption should take up.
+            candidates: how many captions a picture, best first, in `Caption.candidates`.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner.
+            UsageError: for options that cannot be used.
+        """
+        from polymodal.tasks.caption import CaptionOptions, caption
+
+        options = CaptionOptions(style, about, candidates)
+        captioner, limits = self.captioner(), self._picture_limits()
+        cache, journal = self.cache, self.journal
+        return gather(
+            images,
+            lambda each: caption(
+                captioner, each, options, limits=limits, cache=cache, journal=journal
+            ),
+        )
+
+    def captioner(self) -> Captioner:
+        """What describes pictures, opened on first use; it shares the embedder's image tower.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner.
+        """
+        from polymodal.catalog.captioners import open_captioner
+        from polymodal.models.describing import Captioner
+
+        embedder = self.embedder()
+        with self._lock:
+            if self._captioner is None:
+                if isinstance(self._model, Captioner):
+                    self._captioner = self._model
+                else:
+                    name = self._model if isinstance(self._model, str | os.PathLike) else None
+                    self._captioner = open_captioner(name, embedder=embedder)
+            return self._captioner
+
     def collection(
         self, name_or_path: str | os.PathLike[str], *, create: bool = True
     ) -> Collection:
@@ -284,7 +366,12 @@ class Suite(DocumentVerbs):
         from polymodal.search import open_collection
 
         return open_collection(
-            name_or_path, self.embedder, create=create, write=True, home=self._home
+            name_or_path,
+            self.embedder,
+            create=create,
+            write=True,
+            home=self._home,
+            senses=self.senses(),
         )
 
     def _text_vectors(self) -> TextVectors:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -67,11 +69,24 @@ def test_search_lines_are_hits_best_first(polymodal, shop, pictures):
     assert ran.code == 0
     assert len(ran.lines) == 3
     for line in ran.lines:
-        assert set(line) == {"id", "path", "score", "metadata"}
+        assert set(line) == {"id", "path", "score", "metadata", "cosine"}
     assert ran.lines[0]["path"] == str(pictures / "red.png")
     scores = [line["score"] for line in ran.lines]
     assert scores == sorted(scores, reverse=True)
     assert ran.lines[0]["metadata"] == {"title": "Red shirt", "price": 500}
+
+
+@pytest.mark.parametrize("mode", ["--hybrid", "--no-hybrid"])
+def test_the_cosine_stands_beside_the_score(polymodal, shop, pictures, mode):
+    found = polymodal("search", "red shirt", mode, "-c", shop, "--json").lines
+    (text,) = polymodal("embed", "--text", "red shirt", "--json").lines
+    embedded = polymodal("embed", pictures, "--json").lines
+    vectors = {str(pictures / Path(line["input"]).name): line["vector"] for line in embedded}
+    assert found
+    for line in found:
+        cosine = np.dot(text["vector"], vectors[line["path"]])
+        assert line["cosine"] == pytest.approx(cosine, abs=1e-5)
+        assert (line["score"] == line["cosine"]) == (mode == "--no-hybrid")
 
 
 def test_several_queries_give_an_object_each(polymodal, shop, tmp_path):

@@ -7,9 +7,13 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from polymodal.catalog.captioners import open_captioner
 from polymodal.catalog.opening import open_embedder
+from polymodal.errors import DamagedWeights, ModelUnavailable
+from polymodal.models.captioner import StarterCaptioner
 from polymodal.models.starter import StarterEmbedder
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -76,3 +80,18 @@ def write_model(root: Path, card: str = CARD, **files: bytes) -> Path:
     manifest = {"format": 1, "revision": "r1", "files": entries}
     (root / "manifest.json").write_text(json.dumps(manifest))
     return root
+
+
+def captioner_or_skip() -> StarterCaptioner:
+    """The installed starter's captioner; the test is skipped where its weights are not there."""
+    embedder = starter_or_skip()
+    try:
+        captioner = open_captioner("starter", embedder=embedder)
+    except ModelUnavailable:
+        pytest.skip("polymodal-starter has no captioner yet: run recipes.starter.captioner")
+    assert isinstance(captioner, StarterCaptioner)
+    try:
+        captioner.look([np.zeros((embedder.image_size_px, embedder.image_size_px, 3), np.uint8)])
+    except DamagedWeights as error:
+        pytest.skip(f"run recipes.starter.embedder: {error}")
+    return captioner

@@ -166,3 +166,14 @@ def test_indexes_name_a_type_for_every_part() -> None:
 
 def test_metadata_without_values_have_an_empty_view() -> None:
     assert edge_filter.view({"a": None, "b": [], "c": {}}) == {}
+
+
+def test_categories_are_told_from_titles() -> None:
+    shop = [{"category": c, "title": f"{c} {n}", "new": n > 3} for n in range(9) for c in "ab"]
+    views = [edge_filter.view(each) for each in shop]
+    assert edge_filter.repeating(views) == {'find.s."category"', 'find.b."new"'}
+
+
+def test_conditions_side_by_side_stay_side_by_side() -> None:
+    tree = parse('price < 2 and (a = "x" and b = "y") and c = 1')
+    assert len(edge_filter.conditions(tree)) == 4

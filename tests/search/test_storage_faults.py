@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from store_shop import draw, finish, open_shop, python, state
@@ -193,6 +194,9 @@ def test_a_panic_of_the_engine_becomes_an_error_of_ours(tmp_path, photos):
         pass
 
     class Panicking:
+        def info(self):
+            return SimpleNamespace(points_count=1)
+
         def query(self, request):
             raise PanicException("index out of bounds")
 

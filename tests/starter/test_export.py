@@ -22,11 +22,11 @@ def tiny_backbone() -> backbones.Backbone:
     """A stem, two blocks (one that halves the grid, one with a skip), and the last convolution."""
     settings = [(16, 2, None), (16, 1, 48)]
     blocks = []
-    for width, stride, inside in settings:
+    for width, stride, expanded in settings:
         block = backbones.Block.__new__(backbones.Block)
         torch.nn.Module.__init__(block)
-        block.expand = backbones.SameConv(width, inside, 1) if inside else None
-        inside = inside or width
+        block.expand = backbones.SameConv(width, expanded, 1) if expanded else None
+        inside = expanded or width
         block.depthwise = backbones.SameConv(inside, inside, 3, stride, groups=inside)
         block.project = backbones.SameConv(inside, 16, 1)
         block.skip = stride == 1
@@ -119,12 +119,36 @@ def test_packed_weights_are_close_to_the_originals():
     weight = rng.normal(size=(48, 128)).astype(np.float32)
     values, scale = pack.int8(weight, 0)
     assert np.abs(values * scale - weight).max() < 0.02
-    packed, scales = pack.int4(weight)
+    packed, scales = pack.blocks(weight, 4)
     assert packed.nbytes == weight.size // 2
-    low, high = packed % 16, packed // 16
-    back = (np.concatenate([low, high], 2).astype(np.float32) - 8) * scales.astype(np.float32)
+    both = np.stack([packed % 16, packed // 16], -1).reshape(48, 2, pack.BLOCK)
+    back = (both.astype(np.float32) - 8) * scales[..., None]
     error = np.sqrt(np.mean((back.reshape(weight.shape) - weight) ** 2))
     assert error < 0.12  # of a standard deviation of one; the largest may be clipped
+
+
+@pytest.mark.parametrize("inputs", [128, 100])
+@pytest.mark.parametrize(("prefix", "error"), [("heads.0.", 0.2), ("encoder.", 0.02)])
+def test_a_packed_product_is_the_product(tmp_path, inputs, prefix, error):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(96, inputs)), rng.normal(size=96)
+    x = rng.normal(size=(5, inputs)).astype(np.float32)
+    node = onnx.helper.make_node("Gemm", ["x", f"{prefix}w", "b"], ["y"], transB=1)
+    tensors = [
+        onnx.numpy_helper.from_array(value.astype(np.float32), name)
+        for name, value in ((f"{prefix}w", weight), ("b", bias))
+    ]
+    values = [
+        onnx.helper.make_tensor_value_info(name, 1, ["n", size])
+        for name, size in (("x", inputs), ("y", 96))
+    ]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:], tensors)
+    opset = [onnx.helper.make_opsetid("", export.OPSET)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset), tmp_path / "plain.onnx")
+    pack.small(tmp_path / "plain.onnx", tmp_path / "packed.onnx")
+    got = export.session(tmp_path / "packed.onnx").run(None, {"x": x})[0]
+    wanted = x @ weight.T + bias
+    assert np.sqrt(np.mean((got - wanted) ** 2)) < error * wanted.std()
 
 
 def test_padding_does_not_reach_the_pooled_text():

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, documents, memory, search, sort
+from polymodal.cli import collections, demo, describe, documents, listen, memory, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -129,6 +129,8 @@ _register(
 )
 _register("Read", documents.read, documents.extract)
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
+_register("Describe", describe.caption, describe.ask)
+_register("Listen", listen.transcribe, listen.watch)
 _register(
     "Collections",
     collections.info,

@@ -36,7 +36,14 @@ def open_for(
     from polymodal.search import open_collection
 
     suite = open_suite(model, device)
-    return open_collection(name, suite.embedder, create=create, write=write, model_name=model)
+    return open_collection(
+        name,
+        suite.embedder,
+        create=create,
+        write=write,
+        model_name=model,
+        senses=suite.senses(),
+    )
 
 
 def add(

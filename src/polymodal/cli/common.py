@@ -38,9 +38,14 @@ Item = TypeVar("Item")
 
 
 def open_suite(
-    model: str, device: str, *, no_cache: bool = False, no_journal: bool = False
+    model: str,
+    device: str,
+    *,
+    no_cache: bool = False,
+    no_journal: bool = False,
+    transcriber: str = "starter",
 ) -> Suite:
-    """The suite on the model asked for; its weights are read on first use.
+    """The suite on the models asked for; their weights are read on first use.
 
     Args:
         no_cache, no_journal: `--no-cache` and `--no-journal` of a generative verb.
@@ -53,6 +58,7 @@ def open_suite(
         device=device,  # type: ignore[arg-type]
         cache=not no_cache,
         journal=not no_journal,
+        transcriber=transcriber,
     )
 
 

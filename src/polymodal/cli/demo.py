@@ -89,13 +89,18 @@ def demo(
     start = time.perf_counter()
     out = Output(as_json=json, quiet=quiet)
     root = Path(output)
-    tour = _Tour(open_suite(model, device), prepare(root), _Nothing() if json else out)
+    folders = prepare(root)
+    tour = _Tour(open_suite(model, device), folders, _Nothing() if json else out)
     with tour.suite.collection(root / "collection") as shop:
         _build(tour, shop)
         _search(tour, shop)
+        if folders.spoken.exists():
+            _ask_aloud(tour, shop)
         items = shop.info().items
     _sort(tour)
     _find_copies(tour)
+    if folders.clip.exists():
+        _watch(tour)
     page = root / "index.html"
     write_page(str(page), PAGE_TITLE, tour.sections, heading="What was found", lead=LEAD)
     seconds = time.perf_counter() - start
@@ -176,6 +181,28 @@ def _search(tour: _Tour, shop: Collection) -> None:
         tour.sections.append(
             search_section(result, name=name, heading=title, command=command, picture=picture)
         )
+
+
+def _ask_aloud(tour: _Tour, shop: Collection) -> None:
+    from polymodal.cli.result_pages import search_section
+
+    where, spoken = tour.folders.root / "collection", tour.folders.spoken
+    title = "Ask aloud: speech is a query, too"
+    command = tour.say(title, "search", "--audio", spoken, "-c", where, "-k", SHOWN)
+    result = shop.search(audio=spoken, k=SHOWN)
+    print_result(result, tour.out)
+    tour.sections.append(search_section(result, name="voice", heading=title, command=command))
+
+
+def _watch(tour: _Tour) -> None:
+    from polymodal.cli.demo_speech import timeline_cards
+    from polymodal.cli.listen import print_timeline
+
+    title = "Watch a video: its scenes, and what is said in them"
+    command = tour.say(title, "watch", tour.folders.clip)
+    timeline = tour.suite.watch(tour.folders.clip)
+    print_timeline(timeline, tour.out)
+    tour.sections.append(timeline_cards(timeline, name="video", heading=title, command=command))
 
 
 def _sort(tour: _Tour) -> None:

@@ -56,6 +56,16 @@ class DemoFolders:
         """A product that the shop does not have, to search with."""
         return self.root / "wanted.jpg"
 
+    @property
+    def spoken(self) -> Path:
+        """A spoken query; there only where it can be understood."""
+        return self.root / "spoken-query.flac"
+
+    @property
+    def clip(self) -> Path:
+        """A video of some of the photographs; there only where it can be watched."""
+        return self.root / "clip.mp4"
+
 
 def prepare(root: Path) -> DemoFolders:
     """Make what is not there yet.
@@ -70,6 +80,7 @@ def prepare(root: Path) -> DemoFolders:
     _draw(folders)
     _make_copies(folders)
     _make_uploads(folders)
+    _film(folders)
     return folders
 
 
@@ -95,6 +106,14 @@ def _draw(folders: DemoFolders) -> None:
     draw_shop(folders.shop)
     if not folders.wanted.exists():
         picture_of(Product("mug", "orange", "", 0), seed=99).save(folders.wanted, quality=90)
+
+
+def _film(folders: DemoFolders) -> None:
+    from polymodal.cli.demo_speech import can_listen, write_clip, write_spoken
+
+    if can_listen():
+        write_spoken(folders.spoken)
+        write_clip(folders.clip, folders.photos)
 
 
 def _make_copies(folders: DemoFolders) -> None:

@@ -27,7 +27,7 @@ WELL_KNOWN = (*TITLES, "price", "category", "colour", "color", "size", "brand")
 
 def print_result(result: SearchResult, out: Output, *, several: bool = False) -> None:
     """The hits of one query, best first."""
-    hits = [hit_values(hit) for hit in result.hits]
+    hits = [_scored(hit) for hit in result.hits]
     if several:
         out.line({"query": result.query, "results": hits})
         out.text(f"{result.query}:")
@@ -85,6 +85,12 @@ def print_groups(groups: Sequence[DuplicateGroup], out: Output) -> None:
     out.table(["group", "", "similarity", "picture"], rows, paths=(3,), numbers=(0, 2))
     if not groups:
         out.text("no duplicates.")
+
+
+def _scored(hit: Hit) -> dict[str, Any]:
+    """A hit of a search: the cosine stands beside the score, which may be of fused ranks."""
+    values = hit_values(hit)
+    return values if hit.similarity is None else {**values, "cosine": hit.similarity}
 
 
 def hit_values(hit: Hit) -> dict[str, Any]:

@@ -154,10 +154,14 @@ def thumbnail(path: str) -> str:
     """The picture as a small JPEG in a `data:` address; empty when it cannot be opened."""
     from PIL import Image
 
+    from polymodal.media.moments import moment_of, picture_of_moment
     from polymodal.media.pictures import open_picture
 
     try:
-        image = open_picture(path, target_px=THUMBNAIL_PX).image
+        if moment_of(path):
+            image = picture_of_moment(path).copy()
+        else:
+            image = open_picture(path, target_px=THUMBNAIL_PX).image
     except MediaError:
         return ""
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
@@ -229,7 +233,11 @@ def _card(card: Card) -> str:
 
 def file_address(path: str) -> str:
     """A `file:` address; percent-encoded, so that no file name is read as anything else."""
-    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - links stay links
+    from polymodal.media.moments import file_of
+
+    file = file_of(path)
+    # Of a video, the moment stays behind the address: a browser plays from there.
+    return Path(os.path.abspath(file)).as_uri() + path[len(file) :]  # noqa: PTH100 - links stay
 
 
 def html_text(value: Any) -> str:

@@ -19,7 +19,12 @@ __all__ = ["Meter", "progress"]
 
 LOG_EVERY_S = 10.0
 """Between two lines when stderr is a file or a pipe."""
-STAGES = {"add": "adding", "reembed": "embedding anew", "graph": "building the search graph"}
+STAGES = {
+    "add": "adding",
+    "watch": "watching videos",
+    "reembed": "embedding anew",
+    "graph": "building the search graph",
+}
 
 
 class Meter:

@@ -34,6 +34,9 @@ Picture = Annotated[
     str | None,
     typer.Option("--image", metavar="FILE", help="Find what looks like this; add TEXT to mix."),
 ]
+Audio = Annotated[
+    str | None, typer.Option("--audio", metavar="FILE", help="A spoken query instead of TEXT.")
+]
 Query = Annotated[
     list[str] | None, typer.Option("--query", metavar="TEXT", help="A query; repeat.")
 ]
@@ -62,6 +65,7 @@ Relevant = Annotated[bool, typer.Option("--relevant", help="Only what passes the
 def search(
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to find.")] = None,
     image: Picture = None,
+    audio: Audio = None,
     query: Query = None,
     queries: Queries = None,
     collection: CollectionName = DEFAULT_COLLECTION,
@@ -85,8 +89,9 @@ def search(
 
     Example: polymodal search "red saree under 2000 rupees" --html found.html
 
-    With --json a line is {"id", "path", "score", "metadata"}, best first; for several queries
-    {"query", "results": [...]}.
+    With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first; for several
+    queries {"query", "results": [...]}. The score ranks and may be of fused ranks; the cosine is
+    missing where no vector was compared.
     """
     out = Output(as_json=json, quiet=quiet)
     several = query is not None or queries is not None
@@ -94,10 +99,10 @@ def search(
         raise UsageError("give TEXT or --query/--queries, not both.")
     listed = [*(query or []), *(lines_of(queries) if queries is not None else [])]
     asked: Sequence[str | None] = listed if several else [text]
-    if not (any(asked) or image or like or unlike):
-        raise UsageError("nothing to search for: give TEXT, --image, --like or --queries.")
-    options: dict[str, Any] = {"image": image, "k": k, "where": where, "hybrid": hybrid}
-    options |= {"like": like or (), "unlike": unlike or ()}
+    if not (any(asked) or image or audio or like or unlike):
+        raise UsageError("nothing to search for: give TEXT, --image, --audio, --like or --queries.")
+    options: dict[str, Any] = {"image": image, "audio": audio, "k": k, "where": where}
+    options |= {"like": like or (), "unlike": unlike or (), "hybrid": hybrid}
     options |= {"understand": understand, "relevant": relevant}
     if weights is not None:
         options["weights"] = _two_numbers(weights)
@@ -129,7 +134,7 @@ def similar(
 
     The picture itself is left out.
 
-    With --json a line is {"id", "path", "score", "metadata"}, best first.
+    With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first.
     """
     out = Output(as_json=json, quiet=quiet)
     with open_for(collection, model, device) as shop:

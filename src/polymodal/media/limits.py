@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "DEFAULT_STREAM_LIMITS", "Limits", "StreamLimits"]
 
 
 @dataclass(frozen=True)
@@ -35,4 +35,22 @@ class Limits:
     max_page_s: float = 30.0
 
 
+@dataclass(frozen=True)
+class StreamLimits:
+    """Bounds of one sound or video; beyond any of them it is `MediaTooLarge`.
+
+    A stream is read in small blocks, so these bound time more than memory.
+
+    Attributes:
+        max_bytes: of the file.
+        max_s: how long it may play.
+        max_pixels: of one frame; the default lets in 8K.
+    """
+
+    max_bytes: int = 20_000_000_000
+    max_s: float = 12 * 3600.0
+    max_pixels: int = 40_000_000
+
+
 DEFAULT_LIMITS = Limits()
+DEFAULT_STREAM_LIMITS = StreamLimits()

@@ -24,6 +24,7 @@ from polymodal.models.messages import (
 )
 from polymodal.results import Provenance, Space, Vector
 from polymodal.results_documents import Line
+from polymodal.results_speech import SpeechSegment
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,10 +40,16 @@ __all__ = [
     "Pixels",
     "ReadPage",
     "Reader",
+    "Samples",
+    "Spoken",
+    "Transcriber",
 ]
 
 Pixels = NDArray[np.generic]
 """One picture as a model wants it; shape and type are the adapter's own."""
+
+Samples = NDArray[np.float32]
+"""Sound for a speech model: mono, 16 kHz, -1..1, shape (n,)."""
 
 Device = Literal["auto", "cpu"]
 """Where a model runs: "auto" takes an accelerator where the runtime offers one."""
@@ -204,4 +211,40 @@ class Reader(Protocol):
 
     def read(self, batch: Sequence[Image.Image]) -> list[ReadPage]:
         """RGB pictures to their lines, in order; a page without text has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What a piece of sound says; times count from the piece's beginning."""
+
+    language: str
+    language_probability: float
+    segments: tuple[SpeechSegment, ...]
+
+
+@runtime_checkable
+class Transcriber(Protocol):
+    """Pieces of sound with speech in them into words."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Which model this is."""
+        ...
+
+    @property
+    def longest_s(self) -> float:
+        """The longest piece it takes."""
+        ...
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Codes of the languages it knows, such as "en"."""
+        ...
+
+    def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
+        """Pieces to words, in order; the language is recognised for each where it is not given.
+
+        Called from several threads at once.
+        """
         ...

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import PolymodalError
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
     from polymodal.results import ItemError
 
-__all__ = ["gather", "is_one", "listed", "only"]
+__all__ = ["gather", "is_one", "lazily", "listed", "only"]
 
 Result = TypeVar("Result")
-Failure = MediaError | UsageError
+Failure = PolymodalError
 
 
 def is_one(images: Any) -> bool:
@@ -25,7 +25,7 @@ def is_one(images: Any) -> bool:
 def gather(images: Any, run: Any) -> Any:
     """Results of `run` in the shape of `images`: one, a list, or an iterator."""
     if isinstance(images, Iterator):
-        return _lazy(run(images))
+        return lazily(run(images))
     return only(run([images])) if is_one(images) else listed(run(images))
 
 
@@ -41,12 +41,13 @@ def listed(
     stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> list[Result | ItemError]:
     """All results, failures in their places."""
-    return list(_lazy(stream))
+    return list(lazily(stream))
 
 
-def _lazy(
+def lazily(
     stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> Iterator[Result | ItemError]:
+    """All results as they come, failures in their places."""
     from polymodal.media.pictures import picture_name
     from polymodal.results import ItemError
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from polymodal.errors import StorageError, UsageError
 from polymodal.media.pictures import DEFAULT_LIMITS, ImageInput, Limits
+from polymodal.media.sound import SoundInput
 from polymodal.models.protocols import Embedder
 from polymodal.results import AddReport, DuplicateGroup, SearchResult, Space
 from polymodal.search.access import Access, Writing
@@ -19,6 +20,7 @@ from polymodal.search.edge_files import folder_bytes
 from polymodal.search.filters import Filter, to_filter
 from polymodal.search.finding import Wanted, find, find_similar
 from polymodal.search.info import CollectionInfo
+from polymodal.search.senses import Senses
 from polymodal.search.store import Item, OnProgress
 from polymodal.search.words import merge_kinds, text_fields, text_of
 
@@ -33,9 +35,10 @@ class Collection:
     Safe to use from several threads and processes at once: one writes, any number read.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, senses: Senses | None = None) -> None:
         """Use `open_collection`."""
         self._access = access
+        self._senses = senses or Senses()
 
     @property
     def name(self) -> str:
@@ -64,10 +67,11 @@ class Collection:
         prune: bool = False,
         progress: OnProgress | None = None,
     ) -> AddReport:
-        """Add pictures; what is there already and unchanged is only hashed.
+        """Add pictures and videos; what is there already and unchanged is only hashed.
 
         A picture is known by its content. The same content at two paths is one item; new content
         at a known path replaces the old. Items without metadata this time keep what they have.
+        A video becomes an item a scene, with its times and what is said in it as metadata.
 
         Args:
             paths: files, folders, globs, or tables (CSV, JSONL) whose rows name a picture,
@@ -87,12 +91,20 @@ class Collection:
         """
         from polymodal.search.ingest import Ingest
         from polymodal.search.listing import list_inputs
+        from polymodal.search.videos import add_videos, take_videos
 
         given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        listing = list_inputs(given, metadata)
+        listing = list_inputs(given, metadata, self._senses.extensions)
         # Asked for before the lock is taken: finding a model can take a while, and can fail.
         embedder = self._access.embedder()
+        watch = self._senses.watch
+        videos = take_videos(listing) if watch else []
         with self._access.writing(create_in=embedder.space, keep_empty=False) as writing:
+            watched = (
+                add_videos(writing, videos, watch, learn=self._learn_fields, progress=progress)
+                if watch and videos
+                else None
+            )
             about = [each.metadata for each in listing.files.values() if each.metadata]
             names = self._learn_fields(writing, about)
             run = Ingest(writing.store, embedder, listing, names, self._access.limits)
@@ -101,6 +113,7 @@ class Collection:
             finally:
                 with contextlib.suppress(StorageError):  # what stopped the run is told, not this
                     writing.count_changes(run.changes)
+        report = watched.counted(report) if watched else report
         note = self._access.grow_graph(progress) if self._access.folder.exists else ""
         return replace(report, notes=(*report.notes, note)) if note else report
 
@@ -128,6 +141,7 @@ class Collection:
         text: str | None = None,
         *,
         image: ImageInput | None = None,
+        audio: SoundInput | None = None,
         k: int = 10,
         offset: int = 0,
         where: Where = None,
@@ -143,6 +157,8 @@ class Collection:
         Args:
             text: what to find, in words.
             image: a picture to find the like of; with `text` the two are mixed by `weights`.
+            audio: a recording of the words, instead of `text`; the result's notes say what was
+                heard.
             k: how many hits at most.
             offset: how many of the best to leave out.
             where: a filter on metadata, an expression or a dict (`price < 2000`).
@@ -156,9 +172,15 @@ class Collection:
 
         Raises:
             UsageError: nothing to search for, or the filter cannot be parsed.
-            MediaError: a picture cannot be opened.
+            MediaError: a picture or recording cannot be opened, or nobody speaks in it.
             SpaceMismatch: the collection's vectors are another model's.
         """
+        heard = ""
+        if audio is not None:
+            if text is not None:
+                raise UsageError("give the query in words or spoken, not both.")
+            text = self._senses.words_of(audio)
+            heard = f"heard: {text}"
         wanted = Wanted(
             text=text,
             image=image,
@@ -172,7 +194,8 @@ class Collection:
             understand=understand,
             relevant=relevant,
         )
-        return find(self._access, wanted)
+        result = find(self._access, wanted)
+        return replace(result, notes=(heard, *result.notes)) if heard else result
 
     def similar(self, image: ImageInput, k: int = 10, *, where: Where = None) -> SearchResult:
         """Find what looks like a picture, the picture itself and its copies left out.
@@ -215,12 +238,14 @@ class Collection:
         Raises:
             SpaceMismatch: the collection is of another space.
         """
+        from polymodal.search.writer import COMMIT_ITEMS
+
         written = 0
         with self._access.writing(create_in=space) as writing:
             batch: list[Item] = []
             for item in items:
                 batch.append(item)
-                if len(batch) == 512:
+                if len(batch) == COMMIT_ITEMS:
                     written += self._put_batch(writing, batch)
                     batch = []
             written += self._put_batch(writing, batch)
@@ -351,6 +376,7 @@ def open_collection(
     home: Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
     model_name: str = "",
+    senses: Senses | None = None,
 ) -> Collection:
     """Open a collection by name (in the home folder) or by path (anything with a slash).
 
@@ -360,6 +386,7 @@ def open_collection(
         write: allow adding and removing; locks are taken when that happens, not before.
         home: where names are looked up, instead of the user's own folder.
         model_name: the model as the user calls it (`starter`, a folder), for messages.
+        senses: what listens to spoken queries and watches videos; without it there are neither.
 
     Raises:
         CollectionNotFound: there is none, and `create` is false.
@@ -370,4 +397,4 @@ def open_collection(
     )
     if access.folder.exists or not create:
         access.folder.manifest()
-    return Collection(access)
+    return Collection(access, senses)

@@ -36,7 +36,7 @@ from polymodal.search.filters import (
 if TYPE_CHECKING:
     import qdrant_edge as edge
 
-__all__ = ["indexes", "to_edge", "view"]
+__all__ = ["conditions", "indexes", "repeating", "to_edge", "view"]
 
 PREFIX = "find."
 MAX_EXACT_CHARACTERS = 64
@@ -75,29 +75,54 @@ def indexes(
     return paths
 
 
-def to_edge(filter: Filter, prefix: str = PREFIX) -> edge.Filter:  # noqa: A002, PLR0911
+def repeating(views: Sequence[Mapping[str, Any]], prefix: str = PREFIX) -> set[str]:
+    """JSON paths of texts and booleans that are categories: most items share theirs with others."""
+    values: dict[str, list[Any]] = {}
+    for each in views:
+        for part in ("s", "b"):
+            for name, held in each.get(part, {}).items():
+                several = held if isinstance(held, list) else [held]
+                values.setdefault(f'{prefix}{part}."{name}"', []).extend(several)
+    return {path for path, held in values.items() if len(set(held)) <= len(held) / 2}
+
+
+def to_edge(filter: Filter, prefix: str = PREFIX) -> edge.Filter:  # noqa: A002
     """The filter over views stored under `prefix` in the payload."""
+    import qdrant_edge as edge
+
+    return edge.Filter(must=conditions(filter, prefix))
+
+
+def conditions(  # noqa: PLR0911
+    filter: Filter,  # noqa: A002
+    prefix: str = PREFIX,
+) -> list[edge.ConditionType]:
+    """The conditions that all hold where the filter does.
+
+    As flat as can be: Edge takes a quarter less time over conditions side by side than over the
+    same ones nested.
+    """
     import qdrant_edge as edge
 
     match filter:
         case And(parts):
-            return edge.Filter(must=[to_edge(part, prefix) for part in parts])
+            return [each for part in parts for each in conditions(part, prefix)]
         case Or(parts):
-            return _any_of([to_edge(part, prefix) for part in parts])
+            return [_any_of([_all_of(conditions(part, prefix)) for part in parts])]
         case Not(part):
-            return edge.Filter(must_not=[to_edge(part, prefix)])
+            return [edge.Filter(must_not=[_all_of(conditions(part, prefix))])]
         case Exists(name):
-            return _matches(f"{prefix}x", edge.MatchValue(_exact(name)))
+            return [edge.FieldCondition(f"{prefix}x", match=edge.MatchValue(_exact(name)))]
         case Contains(name, text):
-            path = _path(prefix, "f", name)
-            return _matches(path, edge.MatchSubstring(filters.fold(text)))
+            substring = edge.MatchSubstring(filters.fold(text))
+            return [edge.FieldCondition(_path(prefix, "f", name), match=substring)]
         case In(name, options):
-            return _any_of(_equal_to_any(prefix, name, options))
+            return [_any_of(_equal_to_any(prefix, name, options))]
         case Comparison(name, op, value):
-            return _compared(prefix, name, op, value)
+            return [_compared(prefix, name, op, value)]
 
 
-def _compared(prefix: str, name: str, op: Operator, value: Scalar) -> edge.Filter:
+def _compared(prefix: str, name: str, op: Operator, value: Scalar) -> edge.ConditionType:
     import qdrant_edge as edge
 
     if op in ("=", "!="):
@@ -107,11 +132,11 @@ def _compared(prefix: str, name: str, op: Operator, value: Scalar) -> edge.Filte
     return _in_range(_path(prefix, "n", name), **{bounds[op]: filters.as_double(float(value))})
 
 
-def _equal_to_any(prefix: str, name: str, options: tuple[Scalar, ...]) -> list[edge.Filter]:
+def _equal_to_any(prefix: str, name: str, options: tuple[Scalar, ...]) -> list[edge.ConditionType]:
     import qdrant_edge as edge
 
     texts: dict[str, list[str]] = {"s": [], "b": []}
-    found = []
+    found: list[edge.ConditionType] = []
     for value in options:
         if isinstance(value, (str, bool)):
             part, stored = _stored(value)[0]
@@ -121,7 +146,9 @@ def _equal_to_any(prefix: str, name: str, options: tuple[Scalar, ...]) -> list[e
             found.append(_in_range(_path(prefix, "n", name), gte=number, lte=number))
     for part, wanted in texts.items():
         if wanted:
-            found.append(_matches(_path(prefix, part, name), edge.MatchAny(wanted)))
+            # One value is compared in two thirds of the time that a set of one takes.
+            match = edge.MatchValue(wanted[0]) if len(wanted) == 1 else edge.MatchAny(wanted)
+            found.append(edge.FieldCondition(_path(prefix, part, name), match=match))
     return found
 
 
@@ -153,19 +180,19 @@ def _path(prefix: str, part: str, name: str) -> str:
     return f'{prefix}{part}."{_key(name)}"'
 
 
-def _matches(path: str, condition: Any) -> edge.Filter:
+def _in_range(path: str, **bounds: float) -> edge.ConditionType:
     import qdrant_edge as edge
 
-    return edge.Filter(must=[edge.FieldCondition(key=path, match=condition)])
+    return edge.FieldCondition(key=path, range=edge.RangeFloat(**bounds))
 
 
-def _in_range(path: str, **bounds: float) -> edge.Filter:
+def _all_of(parts: Sequence[edge.ConditionType]) -> edge.ConditionType:
     import qdrant_edge as edge
 
-    return edge.Filter(must=[edge.FieldCondition(key=path, range=edge.RangeFloat(**bounds))])
+    return parts[0] if len(parts) == 1 else edge.Filter(must=[*parts])
 
 
-def _any_of(parts: Sequence[edge.Filter]) -> edge.Filter:
+def _any_of(parts: Sequence[edge.ConditionType]) -> edge.ConditionType:
     import qdrant_edge as edge
 
     if len(parts) == 1:

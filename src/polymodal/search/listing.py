@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import MediaNotFound
-from polymodal.media.files import find_files, printable_name
+from polymodal.media.files import PICTURE_EXTENSIONS, find_files, printable_name
+from polymodal.media.moments import file_of
 from polymodal.media.tables import path_column, read_rows
 from polymodal.results import ItemError
 from polymodal.search.store import Place
@@ -59,7 +60,8 @@ class Listing:
     tables: dict[str, set[str]] = field(default_factory=dict)
 
     def lost(self, path: str, place: Place) -> bool:
-        """Whether pruning removes what was found at `path`."""
+        """Whether pruning removes what was found at `path`, a file or a moment of a video."""
+        path = file_of(path)
         for table, listed in self.tables.items():
             if place.origin == table and (path not in listed or not Path(path).exists()):
                 return True
@@ -67,9 +69,14 @@ class Listing:
 
 
 def list_inputs(
-    paths: Iterable[str | os.PathLike[str]], metadata: str | os.PathLike[str] | None
+    paths: Iterable[str | os.PathLike[str]],
+    metadata: str | os.PathLike[str] | None,
+    extensions: frozenset[str] = PICTURE_EXTENSIONS,
 ) -> Listing:
     """List files, folders, globs and tables.
+
+    Args:
+        extensions: what a folder yields.
 
     Raises:
         UsageError: a table cannot be read.
@@ -79,17 +86,17 @@ def list_inputs(
         if Path(each).suffix.lower() in TABLES and Path(each).is_file():
             _list_table(Path(each), listing)
         else:
-            _list_files(os.fspath(each), listing)
+            _list_files(os.fspath(each), listing, extensions)
     if metadata is not None:
         _join(Path(metadata), listing)
     return listing
 
 
-def _list_files(given: str, listing: Listing) -> None:
+def _list_files(given: str, listing: Listing, extensions: frozenset[str]) -> None:
     if Path(given).exists() or glob.has_magic(given):
         # A root that is missing is an error below and prunes nothing: a drive may not be mounted.
         listing.roots.append(_absolute(given))
-    for found in find_files([given]):
+    for found in find_files([given], extensions=extensions):
         if isinstance(found, ItemError):
             listing.errors.append(found)
         else:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from polymodal.errors import CollectionError, DamagedMedia, MediaError
-from polymodal.media.files import printable_name, read_bytes
+from polymodal.media.files import hash_file, printable_name, read_bytes
+from polymodal.media.moments import file_of, moment_of, picture_of_moment
 from polymodal.media.pictures import Limits, open_picture
 from polymodal.models.protocols import Embedder, Pixels
 from polymodal.results import AddReport, ItemError, Vector
@@ -21,6 +23,7 @@ from polymodal.search.access import Access, Writing
 from polymodal.search.edge import EdgeStore
 from polymodal.search.ingest import Meter
 from polymodal.search.store import Item, OnProgress, Store
+from polymodal.search.videos import scene_id
 from polymodal.search.words import text_of
 from polymodal.search.writer import Writer
 
@@ -46,7 +49,10 @@ def _stay(writing: Writing, limits: Limits, *, drop_missing: bool) -> AddReport:
     dropped: dict[str, ItemError] = {}
     for item in writing.store.scroll() if drop_missing else ():
         try:
-            _content(item, limits)
+            if moment_of(item.path):
+                _moment(item)
+            else:
+                _content(item, limits)
         except MediaError as error:
             dropped[item.id] = ItemError.of(printable_name(item.path), error)
     if dropped:
@@ -146,12 +152,14 @@ class Reembedding:
         gone = [
             printable_name(item.path)
             for item in self.old.scroll()
-            if not any(Path(path).is_file() for path in item.places)
+            if not any(Path(file_of(path)).is_file() for path in item.places)
         ]
         if gone:
             raise _refusal(gone, self.old.count())
 
     def _decode(self, item: Item) -> Pixels:
+        if moment_of(item.path):
+            return self.embedder.preprocess(_moment(item))
         data = _content(item, self.limits)
         picture = open_picture(
             data,
@@ -163,6 +171,24 @@ class Reembedding:
 
     def _embed(self, batch: Sequence[Pixels]) -> list[Vector]:
         return list(self.embedder.embed_images(batch))
+
+
+def _moment(item: Item) -> Image.Image:
+    """A picture of a scene, from whichever of its paths still has the video.
+
+    Raises:
+        MediaError: none has.
+    """
+    failure: MediaError | None = None
+    number = int(item.metadata["scene"]) - 1
+    for path in _preferred(item):
+        try:
+            if scene_id(hash_file(file_of(path)), number) == item.id:
+                return picture_of_moment(path)
+            failure = DamagedMedia("holds another video now", printable_name(path))
+        except MediaError as error:
+            failure = failure or error
+    raise failure or DamagedMedia("has no path", printable_name(item.path))
 
 
 def _content(item: Item, limits: Limits) -> bytes:

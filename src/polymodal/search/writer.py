@@ -10,7 +10,7 @@ from types import TracebackType
 
 from polymodal.search.store import Item, Store
 
-__all__ = ["Writer"]
+__all__ = ["COMMIT_ITEMS", "Writer"]
 
 COMMIT_ITEMS = 2048
 COMMIT_EVERY_S = 5.0

@@ -87,8 +87,8 @@ def _lacks(pair: tuple[ImageInput, str]) -> str | None:
     return None
 
 
-def read_pairs(path: str | Path) -> list[tuple[str, str]]:
-    """Pairs of a CSV, JSON or JSONL table: a path column and a text column, found by name.
+def read_pairs(path: str | Path, columns: Sequence[str] = TEXT_COLUMNS) -> list[tuple[str, str]]:
+    """Pairs of a CSV, JSON or JSONL table: a path column and one of `columns`, found by name.
 
     A relative picture path counts from the table's folder. What a row lacks is empty in its pair.
 
@@ -97,8 +97,8 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     """
     rows = read_rows(path)
     if not rows:
-        raise UsageError(f"{path} has no rows below a header such as: image,text")
-    picture, text = path_column(rows, str(path)), _text_column(path, rows)
+        raise UsageError(f"{path} has no rows below a header such as: image,{columns[0]}")
+    picture, text = path_column(rows, str(path)), _text_column(path, rows, columns)
     folder = Path(path).parent
     pairs = []
     for row in rows:
@@ -107,13 +107,13 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _text_column(path: str | Path, rows: Iterable[dict[str, Any]]) -> str:
+def _text_column(path: str | Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
     present = list(dict.fromkeys(key for row in rows for key in row))
     lowered = {key.lower(): key for key in present}
-    for name in TEXT_COLUMNS:
+    for name in columns:
         if name in lowered:
             return lowered[name]
     raise UsageError(
-        f"{path} has no text column: it has {', '.join(present)}; name one 'text'"
-        f" (or {', '.join(TEXT_COLUMNS[1:])})."
+        f"{path} has no {columns[0]} column: it has {', '.join(present)}; name one"
+        f" {columns[0]!r} (or {', '.join(columns[1:])})."
     )

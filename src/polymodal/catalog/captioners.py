@@ -1,0 +1,95 @@
+"""A model's name to its captioner."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from polymodal.catalog.opening import open_embedder
+from polymodal.catalog.sources import PACKAGES, find_weights
+from polymodal.errors import DamagedWeights, ModelUnavailable
+from polymodal.models.protocols import Device, Embedder
+
+if TYPE_CHECKING:
+    from polymodal.models.describing import AnswerCalibration, Captioner
+
+__all__ = ["open_captioner"]
+
+CARD_FILE = "captioner/card.toml"
+
+
+def open_captioner(
+    name: str | os.PathLike[str] | None,
+    *,
+    device: Device = "auto",
+    embedder: Embedder | None = None,
+) -> Captioner:
+    """The captioner called `name`; its weights are read on first use.
+
+    Args:
+        name: a packaged model (`starter`), or the path of a folder in the starter's layout; None
+            for an embedder that came from nowhere.
+        embedder: the embedder of that name where it is open already: its image tower is shared.
+
+    Raises:
+        ModelUnavailable: when no source has it, or what has it brings no captioner.
+        DamagedWeights: when its manifest or card cannot be read.
+    """
+    from polymodal.models.captioner import CaptionerSpec, StarterCaptioner
+    from polymodal.models.starter import StarterEmbedder
+    from polymodal.results import Provenance
+
+    opened = embedder
+    if opened is None and name is not None:
+        opened = open_embedder(os.fspath(name), device=device)
+    starter = name is not None and isinstance(opened, StarterEmbedder)
+    weights = find_weights(os.fspath(name)) if name is not None and starter else None
+    if weights is None or CARD_FILE not in weights.files:
+        what = "this model" if opened is None or name is None else repr(os.fspath(name))
+        raise ModelUnavailable(
+            f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}."
+        )
+    source = str(weights.root / CARD_FILE)
+    search = _search(weights.read(CARD_FILE), source)
+    spec = CaptionerSpec(
+        provenance=Provenance(str(search["id"]), weights.revision),
+        beams=int(search["beams"]),
+        alpha=float(search["alpha"]),
+        longest_tokens=int(search["longest"]),
+        rerank=float(search["rerank"]),
+        answers=_answers(weights.read(CARD_FILE), source),
+    )
+    assert isinstance(opened, StarterEmbedder)
+    return StarterCaptioner(spec, weights.read, opened)
+
+
+def _search(content: bytes, source: str) -> dict[str, Any]:
+    """The search settings of a card, and its model's id."""
+    try:
+        data = tomllib.loads(content.decode())
+        search, name = data["search"], data["model"]["id"]
+        found = {key: search[key] for key in ("beams", "alpha", "longest", "rerank")}
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise DamagedWeights(f"the model card {source} cannot be read: {error!r}") from error
+    if not all(isinstance(value, int | float) and value >= 0 for value in found.values()):
+        raise DamagedWeights(f"the model card {source}: [search] holds numbers, not {found}.")
+    return {**found, "id": name}
+
+
+def _answers(content: bytes, source: str) -> AnswerCalibration:
+    """The card's [calibration] of answers; without kinds where there is none."""
+    from polymodal.models.describing import AnswerCalibration, AnswerWeights
+
+    section = tomllib.loads(content.decode()).get("calibration", {})
+    try:
+        kinds = {
+            kind: AnswerWeights(**{name: float(value) for name, value in weights.items()})
+            for kind, weights in section.items()
+            if isinstance(weights, dict)
+        }
+        whole = {name: float(v) for name, v in section.items() if not isinstance(v, dict)}
+        return AnswerCalibration(kinds, **whole)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = f"the model card {source}: [calibration] cannot be used: {error}"
+        raise DamagedWeights(reason) from error

@@ -1,0 +1,123 @@
+"""A speech model's name to a transcriber: the starter's, a folder's, the hub's, a plugin's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from polymodal.catalog.joined import joined_folder, read_speech_card
+from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+from polymodal.models.protocols import Device, ModelRequest, Transcriber
+
+__all__ = ["open_transcriber"]
+
+ENTRY_POINTS = "polymodal.models"
+MODEL_FILE = "model.bin"
+
+
+def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
+    """The transcriber called `name`, ready to be used.
+
+    Args:
+        name: `starter` (Whisper base), the path of a folder with a Whisper model in CTranslate2's
+            format, a size that faster-whisper knows (`small`, `large-v3`), a hub id of such a
+            model, or `family` / `family:variant` of an installed plugin.
+
+    Raises:
+        ModelUnavailable: when no source has it; names every source tried.
+        MissingDependency: when faster-whisper is not installed.
+    """
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    family, _, variant = name.partition(":")
+    plugin = _plugin(family)
+    if plugin is not None:
+        return _from_plugin(plugin, ModelRequest(name, family, variant, device))
+    _require_faster_whisper()
+    from polymodal.models.whisper import WhisperTranscriber
+
+    if name == "starter":
+        card = read_speech_card()
+        folder = joined_folder(card)
+        return WhisperTranscriber(folder, card.id, card.revision, device, compute=card.compute)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return WhisperTranscriber(_checked(local, name), name, _revision_of(local), device)
+    folder = _from_hub(name)
+    return WhisperTranscriber(folder, name, folder.name[:12], device)
+
+
+def _plugin(family: str) -> Any:
+    from importlib.metadata import entry_points
+
+    return next(iter(entry_points(group=ENTRY_POINTS, name=family)), None)
+
+
+def _from_plugin(point: Any, request: ModelRequest) -> Transcriber:
+    model = point.load()(request)
+    if not isinstance(model, Transcriber):
+        raise UsageError(
+            f"the plugin {point.name!r} ({point.value}) returned {type(model).__name__}, which is"
+            " not a Transcriber: see polymodal.models.protocols."
+        )
+    return model
+
+
+def _require_faster_whisper() -> None:
+    try:
+        import faster_whisper  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            "speech is transcribed with faster-whisper, which is not installed. Run:"
+            " pip install 'polymodal[speech]'"
+        ) from error
+
+
+def _checked(folder: Path, name: str) -> Path:
+    lacking = [file for file in (MODEL_FILE, "tokenizer.json") if not (folder / file).is_file()]
+    if lacking:
+        raise ModelUnavailable(
+            f"the folder {name} is no Whisper model in CTranslate2's format: it has no"
+            f" {' and no '.join(lacking)}. Convert one: ct2-transformers-converter --model FOLDER"
+            " --output_dir OUT --copy_files tokenizer.json preprocessor_config.json"
+        )
+    return folder
+
+
+def _revision_of(folder: Path) -> str:
+    import hashlib
+
+    with (folder / MODEL_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _from_hub(name: str) -> Path:
+    """The snapshot of a size or hub id: the local cache first, then the network."""
+    from faster_whisper.utils import available_models, download_model
+
+    tried = [f"the folder {name} (not there)"]
+    looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
+    if looks_like_path or ("/" not in name and name not in available_models()):
+        raise ModelUnavailable(
+            f"no speech model is called {name!r}. Tried: {tried[0]}; starter;"
+            f" {', '.join(available_models())}; any hub id OWNER/NAME of a CTranslate2 Whisper."
+        )
+    for local_only, source in ((True, "the hub's local cache"), (False, "huggingface.co")):
+        try:
+            folder = Path(download_model(name, local_files_only=local_only))
+        except Exception as error:  # the hub's client raises its own, httpx's and OSError
+            tried.append(f"{source} ({_first_line(error)})")
+            continue
+        if (folder / MODEL_FILE).is_file():
+            return _checked(folder, name)
+        tried.append(f"{source} (no {MODEL_FILE} in it: not in CTranslate2's format)")
+    raise ModelUnavailable(
+        f"no source has the speech model {name!r}. Tried: {'; '.join(tried)}. On a machine with a"
+        f" network, run: hf download {name if '/' in name else 'Systran/faster-whisper-' + name}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) < 100 else f"{line[:97]}..."

@@ -1,0 +1,164 @@
+"""Commands that put pictures into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polymodal.cli.common import (
+    Inputs,
+    find_inputs,
+    name_the_starter,
+    open_suite,
+    probability,
+    succeeded,
+    tracked,
+)
+from polymodal.cli.options import Device, Json, Model, NoCache, NoJournal, Paths, Quiet
+from polymodal.cli.output import Output
+from polymodal.errors import UsageError
+
+if TYPE_CHECKING:
+    from polymodal.results import Caption, ItemError
+    from polymodal.results_answers import Answer
+
+__all__ = ["ask", "caption"]
+
+
+def caption(
+    paths: Paths,
+    style: Annotated[
+        str, typer.Option(metavar="plain|short|detailed", help="How much to say.")
+    ] = "plain",
+    about: Annotated[
+        str, typer.Option(metavar="TEXT", help="Words that the caption should take up.")
+    ] = "",
+    candidates: Annotated[
+        int, typer.Option(metavar="N", min=1, max=20, help="Captions a picture, best first.")
+    ] = 1,
+    json: Json = False,
+    model: Model = "starter",
+    device: Device = "auto",
+    no_cache: NoCache = False,
+    no_journal: NoJournal = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say in a sentence what a picture shows.
+
+    A caption that was made before comes from the cache.
+
+    Example: polymodal caption photos/ --style short
+
+    With --json a line is {"input", "caption", "score"}, and "candidates" with --candidates.
+    """
+    out = Output(as_json=json, quiet=quiet)
+    inputs = find_inputs(paths)
+    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal)
+    asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
+    results: Iterator[Caption | ItemError] = suite.caption(iter(inputs.files), **asked)
+    items = tracked(inputs.with_errors(results), len(inputs), out, "captioning")
+    for item in succeeded(items, out):
+        out.line(_values(item, candidates))
+        # Lines, not a table: a caption cut to a column's width says less than none.
+        for number, each in enumerate(item.candidates):
+            out.text(f"{'  or' if number else item.input}: {each.text} ({each.score:.2f})")
+    name_the_starter(model, out)
+    out.finish()
+
+
+def _values(item: Caption, candidates: int) -> dict[str, Any]:
+    values: dict[str, Any] = {"input": item.input, "caption": item.text, "score": item.score}
+    if candidates > 1:
+        each = [{"caption": one.text, "score": one.score} for one in item.candidates]
+        values["candidates"] = each
+    return values
+
+
+def ask(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, folders or globs.")
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
+    ] = None,
+    no_grounding: Annotated[
+        bool,
+        typer.Option("--no-grounding", help="Do not check answers against the picture."),
+    ] = False,
+    json: Json = False,
+    model: Model = "starter",
+    device: Device = "auto",
+    no_cache: NoCache = False,
+    no_journal: NoJournal = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+) -> None:
+    """Answer questions about pictures, with evidence, or say "not sure".
+
+    Questions about text are answered from the text in the picture.
+
+    Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
+
+    With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"}.
+    """
+    out = Output(as_json=json, quiet=quiet)
+    if (pairs is None) == (not paths) or (pairs is None) != bool(question):
+        raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
+    probability(threshold, "--threshold")
+    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal)
+    checks: Any = {"threshold": threshold, "grounded": not no_grounding}
+    items: Iterable[Answer | ItemError]
+    if pairs is not None:
+        items = suite.ask_pairs(pairs, **checks)
+    else:
+        inputs, asked = find_inputs(paths or []), question or []
+        answers = suite.ask(iter(inputs.files), asked, **checks)
+        results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
+        items = tracked(results, len(inputs) * len(asked), out, "asking")
+    rows = []
+    for item in succeeded(items, out):
+        out.line(_answer_values(item))
+        shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
+        rows.append([item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)])
+    out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
+    name_the_starter(model, out)
+    out.finish()
+
+
+def _repeated(inputs: Inputs, times: int) -> Inputs:
+    """A file once for every question about it; what cannot be opened is named once."""
+    found: list[Any] = []
+    for item in inputs.found:
+        found += [item] * (times if item in inputs.files else 1)
+    return Inputs(tuple(found))
+
+
+def _answer_values(item: Answer) -> dict[str, Any]:
+    return {
+        "input": item.input,
+        "question": item.question,
+        "answer": item.text,
+        "confidence": item.confidence,
+        "abstained": item.abstained,
+        "evidence": [each.to_dict() for each in item.evidence],
+    }
+
+
+def _reason(item: Answer) -> str:
+    """The evidence that says most: what cannot be, else what was read or seen, else the model."""
+    for source in ("missing", "question", "text", "picture", "model"):
+        for each in item.evidence:
+            understood = source == "question" and not item.abstained
+            if each.source == source and not understood:
+                return each.text
+    return ""

@@ -1,0 +1,171 @@
+"""Pictures of a video at chosen times: upright, with the time at which a player shows them.
+
+Notable: frames are picked by their own time stamps, so that a variable frame rate is no special
+case; they are turned as the file's metadata says; only those that are asked for become pictures,
+and they are scaled down at once, since two seconds of 4K fill a gigabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from polymodal.errors import DamagedMedia, MediaTooLarge, UnsupportedMedia
+from polymodal.media.containers import (
+    StreamInput,
+    check_duration,
+    damaged,
+    declared_duration_s,
+    has_ended_early,
+    open_container,
+    stream_name,
+)
+from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Frame", "Video", "open_video"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video: mode RGB, upright, and when it is shown."""
+
+    time_s: float
+    image: Image.Image
+
+
+class Video:
+    """An opened video; `frames` reads it once, from beginning to end.
+
+    Attributes:
+        duration_s: as the file declares it; None where it does not.
+        has_sound: whether there is an audio track.
+        width_px, height_px: of a frame, upright; 0 until a frame was read.
+        end_s: how far `frames` has come.
+    """
+
+    def __init__(self, container: Any, stream: Any, limits: StreamLimits, name: str) -> None:
+        self.name = name
+        self.duration_s = declared_duration_s(container)
+        self.has_sound = bool(container.streams.audio)
+        self.width_px = self.height_px = 0
+        self.end_s = 0.0
+        self._container = container
+        self._stream = stream
+        self._limits = limits
+
+    def frames(self, every_s: float, *, side_px: int) -> Iterator[Frame]:
+        """A frame about every `every_s` seconds, the first one included.
+
+        Args:
+            side_px: pictures are scaled down until their shorter side has no more pixels.
+
+        Raises:
+            DamagedMedia: when the file cannot be decoded to its end.
+            MediaTooLarge: when it plays longer, or a frame is larger, than the limits allow.
+        """
+        import av
+
+        next_s = 0.0
+        try:
+            for number, frame in enumerate(self._container.decode(self._stream)):
+                self._check(frame)
+                time_s = self._time_s(frame, number)
+                self.end_s = max(self.end_s, time_s + self._length_s(frame))
+                if time_s >= next_s:
+                    next_s = max(next_s + every_s, time_s + every_s / 2)
+                    yield Frame(time_s, self._picture(frame, side_px))
+        except (av.error.FFmpegError, ValueError) as error:
+            raise damaged(self.name, self.end_s, error) from error
+        start_s = (self._container.start_time or 0) / 1_000_000
+        if has_ended_early(self._container, self._stream, self.end_s + start_s):
+            raise damaged(self.name, self.end_s)
+        if not self.width_px:
+            raise DamagedMedia("has a video track without a single frame", self.name)
+
+    def seek(self, at_s: float) -> None:
+        """Begin reading at the last frame before `at_s` that stands on its own."""
+        start_s = (self._container.start_time or 0) / 1_000_000
+        self._container.seek(int((at_s + start_s) * 1_000_000), backward=True)
+
+    def _check(self, frame: Any) -> None:
+        if frame.width * frame.height > self._limits.max_pixels:
+            raise MediaTooLarge(_size_words(frame.width, frame.height, self._limits), self.name)
+        check_duration(self.end_s, self._limits, self.name)
+
+    def _time_s(self, frame: Any, number: int) -> float:
+        """When a player shows it: players count from the file's first time stamp."""
+        if frame.time is None:
+            return number / float(self._stream.average_rate or 25)
+        start_s: float = (self._container.start_time or 0) / 1_000_000
+        return max(0.0, float(frame.time) - start_s)
+
+    def _length_s(self, frame: Any) -> float:
+        if frame.duration and frame.time_base:
+            return float(frame.duration * frame.time_base)
+        return 1 / float(self._stream.average_rate or 25)
+
+    def _picture(self, frame: Any, side_px: int) -> Image.Image:
+        turns = round(frame.rotation / 90) % 4
+        width, height = frame.width, frame.height
+        self.width_px, self.height_px = (height, width) if turns % 2 else (width, height)
+        scale = min(1.0, side_px / min(width, height))
+        small = frame.reformat(
+            width=max(1, round(width * scale)),
+            height=max(1, round(height * scale)),
+            format="rgb24",
+            interpolation="AREA" if scale < 1 else "BICUBIC",
+        )
+        image: Image.Image = small.to_image()
+        from PIL import Image as Pictures
+
+        turn = {
+            1: Pictures.Transpose.ROTATE_90,
+            2: Pictures.Transpose.ROTATE_180,
+            3: Pictures.Transpose.ROTATE_270,
+        }.get(turns)
+        return image if turn is None else image.transpose(turn)
+
+
+@contextmanager
+def open_video(
+    source: StreamInput, limits: StreamLimits = DEFAULT_STREAM_LIMITS
+) -> Iterator[Video]:
+    """The first video track of a file, closed when the block ends.
+
+    Raises:
+        UnsupportedMedia: the file has no pictures (a cover of a recording is none).
+        MediaTooLarge: its frames are larger than the limit.
+        MediaError: it cannot be opened: see `open_container`.
+        MissingDependency: PyAV is not installed.
+    """
+    name = stream_name(source)
+    with open_container(source, limits) as container:
+        from av.stream import Disposition
+
+        moving = [
+            each
+            for each in container.streams.video
+            if not each.disposition & Disposition.attached_pic
+        ]
+        if not moving:
+            raise UnsupportedMedia("has no pictures: there is no video track in it", name)
+        stream = moving[0]
+        stream.thread_type = "AUTO"
+        context = stream.codec_context
+        if context is None:
+            raise UnsupportedMedia("has pictures coded in a way that cannot be read", name)
+        if context.width * context.height > limits.max_pixels:
+            raise MediaTooLarge(_size_words(context.width, context.height, limits), name)
+        yield Video(container, stream, limits, name)
+
+
+def _size_words(width_px: int, height_px: int, limits: StreamLimits) -> str:
+    return (
+        f"has frames of {width_px:,} x {height_px:,} pixels, more than the limit of"
+        f" {limits.max_pixels / 1e6:,.0f} megapixels (StreamLimits.max_pixels)"
+    )

@@ -1,0 +1,215 @@
+"""Whisper through faster-whisper and CTranslate2, int8 on a CPU.
+
+Notable: the encoder is shown a piece and two seconds of silence after it, not the 30 seconds that
+Whisper was trained on: a sentence of four seconds then costs an eighth. What the model is unsure of
+in the short window is heard again in the full one, with a beam. Nothing is drawn at random, and
+pieces are decoded apart, on all cores, so the same sound gives the same words in any company.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polymodal.errors import ModelUnavailable
+from polymodal.models.protocols import Device, Samples, Spoken
+from polymodal.results import Provenance
+from polymodal.results_speech import SpeechSegment
+
+__all__ = ["WhisperTranscriber"]
+
+FULL_FRAMES = 3000
+"""Of 10 ms: the window Whisper was trained on."""
+QUIET_FRAMES = 200
+"""Silence that the model needs to see after the last word."""
+UNSURE = -0.5
+"""Mean log probability of a token below which a piece is heard again in the full window; chosen on
+`benchmarks/speech.py`'s sentences."""
+NOTHING_SAID = (0.6, -1.0)
+"""Probability of no speech above, and mean log probability below which a piece says nothing."""
+REPETITIVE = 2.4
+"""How far text may compress before it is taken for a loop (the threshold of Whisper's authors)."""
+BEAM = 5
+"""For what is heard again."""
+FRAME_S = 0.02
+LONGEST_S = 29.0
+MAX_TOKENS = 448
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    tokens: list[int]
+    log_probability: float
+    no_speech: float
+    text: str
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the model got stuck in a phrase."""
+        data = self.text.encode()
+        return len(data) > 0 and len(data) / len(zlib.compress(data)) > REPETITIVE
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it was rather noise."""
+        no_speech, log_probability = NOTHING_SAID
+        silent = self.no_speech > no_speech and self.log_probability < log_probability
+        return silent or not self.text.strip()
+
+
+class WhisperTranscriber:
+    """A `Transcriber` from a folder in CTranslate2's format; loaded on first use."""
+
+    def __init__(
+        self, folder: Path, name: str, revision: str, device: Device, *, compute: str = "int8"
+    ) -> None:
+        """Nothing is loaded yet; `compute` is CTranslate2's type on a CPU."""
+        self._folder = folder
+        self._device = device
+        self._compute = compute
+        self._provenance = Provenance(name, revision)
+
+    @property
+    def provenance(self) -> Provenance:
+        """See `Transcriber.provenance`."""
+        return self._provenance
+
+    @property
+    def longest_s(self) -> float:
+        """See `Transcriber.longest_s`."""
+        return LONGEST_S
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """See `Transcriber.languages`."""
+        return list(self._model.supported_languages)
+
+    def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
+        """See `Transcriber.transcribe`."""
+        if len(batch) < 2:
+            return [self._spoken(samples, language) for samples in batch]
+        with ThreadPoolExecutor(min(len(batch), _workers())) as pool:
+            return list(pool.map(lambda samples: self._spoken(samples, language), batch))
+
+    @cached_property
+    def _model(self) -> Any:
+        from faster_whisper import WhisperModel
+
+        on_gpu = self._device == "auto" and _has_gpu()
+        try:
+            return WhisperModel(
+                str(self._folder),
+                device="cuda" if on_gpu else "cpu",
+                compute_type="default" if on_gpu else self._compute,
+                # Pieces side by side use the cores better than one piece on all of them.
+                cpu_threads=1,
+                num_workers=_workers(),
+                local_files_only=True,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ModelUnavailable(
+                f"the speech model in {self._folder} cannot be loaded: {error}"
+            ) from error
+
+    def _spoken(self, samples: Samples, language: str | None) -> Spoken:
+        features = self._model.feature_extractor(samples)[..., :-1]
+        length = min(FULL_FRAMES, features.shape[1])
+        short = min(FULL_FRAMES, length + QUIET_FRAMES)
+        encoded = self._encode(features, short)
+        code, probability = (language, 1.0) if language else self._language(encoded)
+        tokenizer = self._tokenizer(code)
+        decoded = self._decode(encoded, tokenizer)
+        if (decoded.log_probability < UNSURE or decoded.is_loop) and short < FULL_FRAMES:
+            encoded = self._encode(features, FULL_FRAMES)
+            if not language:
+                code, probability = self._language(encoded)
+                tokenizer = self._tokenizer(code)
+            decoded = self._decode(encoded, tokenizer, beam_size=BEAM)
+        if decoded.is_loop:
+            decoded = self._decode(encoded, tokenizer, beam_size=BEAM, no_repeat_ngram_size=4)
+        if decoded.says_nothing:
+            return Spoken(code, probability, ())
+        confidence = math.exp(min(0.0, decoded.log_probability))
+        segments = _segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
+        return Spoken(code, probability, tuple(segments))
+
+    def _encode(self, features: Any, frames: int) -> Any:
+        from faster_whisper.audio import pad_or_trim
+
+        return self._model.encode(np.ascontiguousarray(pad_or_trim(features, frames - frames % 2)))
+
+    def _language(self, encoded: Any) -> tuple[str, float]:
+        if not self._model.model.is_multilingual:
+            return "en", 1.0
+        token, probability = self._model.model.detect_language(encoded)[0][0]
+        return str(token)[2:-2], float(probability)
+
+    def _tokenizer(self, language: str) -> Any:
+        from faster_whisper.tokenizer import Tokenizer
+
+        multilingual = self._model.model.is_multilingual
+        return Tokenizer(
+            self._model.hf_tokenizer, multilingual, task="transcribe", language=language
+        )
+
+    def _decode(
+        self, encoded: Any, tokenizer: Any, *, beam_size: int = 1, **options: Any
+    ) -> _Decoded:
+        prompt = self._model.get_prompt(tokenizer, [], without_timestamps=False)
+        (found,) = self._model.model.generate(
+            encoded,
+            [prompt],
+            beam_size=beam_size,
+            max_length=MAX_TOKENS,
+            suppress_tokens=[-1],
+            return_scores=True,
+            return_no_speech_prob=True,
+            **options,
+        )
+        tokens = list(found.sequences_ids[0])
+        text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
+        return _Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
+
+
+def _segments(
+    tokens: Sequence[int], tokenizer: Any, duration_s: float, confidence: float
+) -> Iterator[SpeechSegment]:
+    """Words between time stamps; a stamp outside of the piece, or out of order, is put right."""
+    start_s = 0.0
+    words: list[int] = []
+    for token in [*tokens, None]:
+        if token is not None and token < tokenizer.eot:
+            words.append(token)
+            continue
+        if token is not None and token < tokenizer.timestamp_begin:
+            continue
+        stamp_s = duration_s
+        if token is not None:
+            stamp_s = min(duration_s, (token - tokenizer.timestamp_begin) * FRAME_S)
+        text = tokenizer.decode(words).strip()
+        if text:
+            end_s = max(start_s, stamp_s)
+            yield SpeechSegment(round(start_s, 3), round(end_s, 3), text, confidence)
+            start_s = end_s
+        else:
+            start_s = max(start_s, stamp_s)
+        words = []
+
+
+def _workers() -> int:
+    return max(1, min(os.cpu_count() or 1, 4))
+
+
+def _has_gpu() -> bool:
+    import ctranslate2
+
+    return bool(ctranslate2.get_cuda_device_count())

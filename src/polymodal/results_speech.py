@@ -1,0 +1,92 @@
+"""What `transcribe` and `watch` return: speech with its times, and the scenes of a video.
+
+Notable: times are seconds from the beginning of the file, so that a player can go there; where
+nothing is said there are no segments, and where no model could answer a field is empty and the
+notes say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polymodal.results import Provenance, Space, Vector
+
+__all__ = ["Scene", "SpeechSegment", "Timeline", "Transcript"]
+
+
+@dataclass(frozen=True)
+class SpeechSegment:
+    """A stretch of speech.
+
+    Attributes:
+        start_s, end_s: from the beginning of the file.
+        confidence: the model's mean probability of a word piece, 0..1.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in a sound or video.
+
+    Attributes:
+        language: a code such as "en"; None where nothing is said.
+        language_probability: 0..1; 1 where the language was given.
+        text: all of it.
+        duration_s: of the sound.
+    """
+
+    input: str
+    language: str | None
+    language_probability: float
+    text: str
+    segments: tuple[SpeechSegment, ...]
+    duration_s: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stretch of a video in which the picture stays the same place or view.
+
+    Attributes:
+        start_s, end_s: from the beginning of the file.
+        picture_s: when the picture that stands for the scene is shown.
+        thumbnail: that picture as a small JPEG.
+        vector: its embedding, L2-normalised, shape (dimension,), in the timeline's space.
+        caption: what it shows; empty where no captioner was asked.
+        speech: what is said meanwhile; a segment that spans two scenes stands in both.
+    """
+
+    start_s: float
+    end_s: float
+    picture_s: float
+    thumbnail: bytes
+    vector: Vector
+    caption: str = ""
+    speech: str = ""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The scenes of a video, in order.
+
+    Attributes:
+        width_px, height_px: of a frame, upright.
+        provenance: of the scenes' vectors; `models` names every model that was asked.
+        notes: what is missing and why ("no sound: the video has no audio track").
+    """
+
+    input: str
+    scenes: tuple[Scene, ...]
+    duration_s: float
+    width_px: int
+    height_px: int
+    space: Space
+    provenance: Provenance
+    models: tuple[Provenance, ...] = ()
+    notes: tuple[str, ...] = ()

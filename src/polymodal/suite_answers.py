@@ -1,0 +1,167 @@
+"""The verb of `Suite` that answers questions about pictures: ask."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from polymodal.errors import MissingDependency, UsageError
+from polymodal.runtime.shapes import is_one, lazily, listed, only
+
+if TYPE_CHECKING:
+    from polymodal.media.pictures import ImageInput, Limits
+    from polymodal.models.describing import Captioner
+    from polymodal.models.protocols import Generator
+    from polymodal.results import ItemError
+    from polymodal.results_answers import Answer
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
+    from polymodal.runtime.texts import TextVectors
+
+__all__ = ["AnswerVerbs"]
+
+
+class AnswerVerbs:
+    """What `Suite` inherits; it has the models, the cache and the journal."""
+
+    @property
+    @abstractmethod
+    def cache(self) -> Cache | None:
+        """See `Suite.cache`."""
+
+    @property
+    @abstractmethod
+    def journal(self) -> Journal | None:
+        """See `Suite.journal`."""
+
+    @abstractmethod
+    def captioner(self) -> Captioner:
+        """See `Suite.captioner`."""
+
+    @abstractmethod
+    def _text_vectors(self) -> TextVectors: ...
+
+    @abstractmethod
+    def _picture_limits(self) -> Limits: ...
+
+    @overload
+    def ask(  # type: ignore[overload-overlap]
+        self,
+        images: ImageInput,
+        question: str,
+        *,
+        threshold: float | None = ...,
+        grounded: bool = ...,
+        generator: Generator | None = ...,
+    ) -> Answer: ...
+
+    @overload
+    def ask(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        question: str | Sequence[str],
+        *,
+        threshold: float | None = ...,
+        grounded: bool = ...,
+        generator: Generator | None = ...,
+    ) -> list[Answer | ItemError]: ...
+
+    @overload
+    def ask(
+        self,
+        images: Iterator[ImageInput],
+        question: str | Sequence[str],
+        *,
+        threshold: float | None = ...,
+        grounded: bool = ...,
+        generator: Generator | None = ...,
+    ) -> Iterator[Answer | ItemError]: ...
+
+    def ask(
+        self,
+        images: Any,
+        question: str | Sequence[str],
+        *,
+        threshold: float | None = None,
+        grounded: bool = True,
+        generator: Generator | None = None,
+    ) -> Any:
+        """Answer a question, or several, about pictures; or abstain, with the reasons.
+
+        Questions about text are answered from the text in the picture, or not at all.
+
+        Args:
+            question: of several, each picture gives that many results, one after the other.
+            threshold: confidence, 0..1, under which it abstains; the model's own by default.
+            grounded: whether answers are checked against the picture and the text in it.
+            generator: what answers, instead of the model's captioner.
+
+        Returns:
+            An `Answer` for one picture and one question; else a list, or for an iterator of
+            pictures an iterator, with an `ItemError` in the place of what failed.
+
+        Raises:
+            UsageError: an empty question, one that is too long, or a wrong threshold.
+            ModelUnavailable: when the model has no captioner.
+        """
+        from polymodal.tasks.questions import parse
+
+        questions = [question] if isinstance(question, str) else list(question)
+        for each in questions:
+            parse(each)  # a question that cannot be asked of any picture is the caller's mistake
+        pictures = [images] if is_one(images) else images
+        pairs = ((image, each) for image in pictures for each in questions)
+        stream = self._ask(pairs, threshold, grounded, generator)
+        if is_one(images) and isinstance(question, str):
+            return only(stream)
+        return lazily(stream) if isinstance(images, Iterator) else listed(stream)
+
+    def ask_pairs(
+        self,
+        pairs: Iterable[tuple[ImageInput, str]] | str | os.PathLike[str],
+        *,
+        threshold: float | None = None,
+        grounded: bool = True,
+        generator: Generator | None = None,
+    ) -> list[Answer | ItemError]:
+        """The same for pictures with a question each: pairs, or a CSV or JSONL file of them.
+
+        A question that cannot be asked is an `ItemError` in its place.
+        """
+        from polymodal.tasks.ask import read_questions
+
+        given: Iterable[tuple[ImageInput, str]]
+        given = read_questions(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
+        return listed(self._ask(given, threshold, grounded, generator))
+
+    def _ask(
+        self,
+        pairs: Iterable[tuple[ImageInput, str]],
+        threshold: float | None,
+        grounded: bool,
+        generator: Generator | None,
+    ) -> Any:
+        from polymodal.tasks.answering import Asking
+        from polymodal.tasks.ask import ask
+
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
+        asking = Asking(self._text_vectors(), self._lines_of, threshold, grounded)
+        return ask(
+            self.captioner if generator is None else generator,
+            pairs,
+            asking,
+            limits=self._picture_limits(),
+            cache=self.cache,
+            journal=self.journal,
+        )
+
+    def _lines_of(self, source: ImageInput) -> Any:
+        """The text of a picture, by the verb `read`."""
+        read = getattr(self, "read", None)
+        if read is None:
+            raise MissingDependency("pip install 'polymodal[documents]'")
+        return read(source)

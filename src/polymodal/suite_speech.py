@@ -1,0 +1,168 @@
+"""The verbs of `Suite` on sound and video: transcribe, watch."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from polymodal.runtime.shapes import gather
+
+if TYPE_CHECKING:
+    from polymodal.media.containers import StreamInput
+    from polymodal.media.limits import StreamLimits
+    from polymodal.media.sound import SoundInput
+    from polymodal.models.protocols import Device, Embedder, Transcriber
+    from polymodal.results import ItemError
+    from polymodal.results_speech import Timeline, Transcript
+    from polymodal.search.senses import Senses
+    from polymodal.tasks.transcribe import OnHeard
+    from polymodal.tasks.watch import OnWatched, SceneCaptioner
+
+__all__ = ["SpeechVerbs"]
+
+
+class SpeechVerbs:
+    """What `Suite` inherits; it sets the attributes and has the embedder."""
+
+    _speech: str | Transcriber
+    _stream_limits: StreamLimits | None
+    _device: Device
+    _lock: threading.Lock
+
+    @abstractmethod
+    def embedder(self) -> Embedder:
+        """The model that looks at pictures."""
+
+    def transcriber(self) -> Transcriber:
+        """The speech model, opened on first use.
+
+        Raises:
+            ModelUnavailable: when no source has its weights.
+            MissingDependency: when the extra `speech` is not installed.
+        """
+        with self._lock:
+            if isinstance(self._speech, str):
+                from polymodal.catalog.speech import open_transcriber
+
+                self._speech = open_transcriber(self._speech, device=self._device)
+            return self._speech
+
+    @overload
+    def transcribe(  # type: ignore[overload-overlap]
+        self, sounds: SoundInput, *, language: str | None = ..., progress: OnHeard | None = ...
+    ) -> Transcript: ...
+
+    @overload
+    def transcribe(
+        self,
+        sounds: Sequence[SoundInput],
+        *,
+        language: str | None = ...,
+        progress: OnHeard | None = ...,
+    ) -> list[Transcript | ItemError]: ...
+
+    @overload
+    def transcribe(
+        self,
+        sounds: Iterator[SoundInput],
+        *,
+        language: str | None = ...,
+        progress: OnHeard | None = ...,
+    ) -> Iterator[Transcript | ItemError]: ...
+
+    def transcribe(
+        self, sounds: Any, *, language: str | None = None, progress: OnHeard | None = None
+    ) -> Any:
+        """What is said in sound or video files; where nobody speaks, no segments.
+
+        Args:
+            language: a code such as "en"; recognised where it is not given.
+            progress: told how many seconds of a sound are done, and of how many.
+
+        Raises:
+            UsageError: a language that the model does not know.
+        """
+        from polymodal.tasks.transcribe import transcribe
+
+        model, limits = self.transcriber(), self._sound_limits()
+        return gather(
+            sounds,
+            lambda each: transcribe(
+                model, each, language=language, limits=limits, progress=progress
+            ),
+        )
+
+    @overload
+    def watch(  # type: ignore[overload-overlap]
+        self,
+        videos: StreamInput,
+        *,
+        captioner: SceneCaptioner | None = ...,
+        listen: bool = ...,
+        language: str | None = ...,
+        progress: OnWatched | None = ...,
+    ) -> Timeline: ...
+
+    @overload
+    def watch(
+        self,
+        videos: Sequence[StreamInput],
+        *,
+        captioner: SceneCaptioner | None = ...,
+        listen: bool = ...,
+        language: str | None = ...,
+        progress: OnWatched | None = ...,
+    ) -> list[Timeline | ItemError]: ...
+
+    @overload
+    def watch(
+        self,
+        videos: Iterator[StreamInput],
+        *,
+        captioner: SceneCaptioner | None = ...,
+        listen: bool = ...,
+        language: str | None = ...,
+        progress: OnWatched | None = ...,
+    ) -> Iterator[Timeline | ItemError]: ...
+
+    def watch(
+        self,
+        videos: Any,
+        *,
+        captioner: SceneCaptioner | None = None,
+        listen: bool = True,
+        language: str | None = None,
+        progress: OnWatched | None = None,
+    ) -> Any:
+        """The scenes of videos: each with its times, a picture, its vector and what is said.
+
+        Args:
+            captioner: puts the scenes' pictures into words; without one, captions are empty.
+            listen: transcribe what is said; where the speech model is missing, a note says so.
+            language: of the speech; recognised where it is not given.
+            progress: told how many seconds of a video are seen, and of how many.
+        """
+        from polymodal.tasks.watch import Watcher, watch
+
+        watcher = Watcher(
+            embedder=self.embedder(),
+            transcriber=self.transcriber if listen else None,
+            captioner=captioner,
+            limits=self._sound_limits(),
+            progress=progress,
+            language=language,
+        )
+        return gather(videos, lambda each: watch(watcher, each))
+
+    def senses(self) -> Senses:
+        """What collections listen and watch with."""
+        from polymodal.search.senses import Senses
+
+        return Senses(hear=self.transcribe, watch=self.watch)
+
+    def _sound_limits(self) -> StreamLimits:
+        from polymodal.media.limits import DEFAULT_STREAM_LIMITS
+
+        return self._stream_limits or DEFAULT_STREAM_LIMITS

@@ -1,0 +1,297 @@
+"""Ask: questions about pictures, answered with evidence, or not at all.
+
+Notable: a picture is opened and looked at once, however many questions follow each other about it.
+Answers of an earlier run come from the cache; those that rest on text in the picture, or on
+something that is not installed, are computed every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from polymodal.errors import MediaError, PolymodalError, UsageError
+from polymodal.media.hashing import Content, content_of
+from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
+from polymodal.models.describing import Captioner, Sight
+from polymodal.models.protocols import Generator, Pixels
+from polymodal.results import Provenance
+from polymodal.results_answers import Answer, AnswerCandidate, Evidence
+from polymodal.runtime.batches import pipelined
+from polymodal.runtime.cache import Cache
+from polymodal.runtime.cached import through_cache
+from polymodal.runtime.journal import Call, Journal
+from polymodal.runtime.recorded import recorded
+from polymodal.tasks.answering import Asking, Outcome, by_captioner, by_text
+from polymodal.tasks.answering_generators import Shown, by_generator
+from polymodal.tasks.match import read_pairs
+from polymodal.tasks.questions import Question, parse
+
+__all__ = ["ask", "read_questions"]
+
+VERB = "ask"
+BATCH = 16
+QUESTION_COLUMNS = ("question", "questions", "q", "text")
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A picture and a question about it."""
+
+    image: ImageInput
+    question: Question
+
+
+class _Way(Protocol):
+    """How a model is asked: pictures opened one by one, and answered in batches."""
+
+    @property
+    def model(self) -> str:
+        """All that answers depend on, for the cache."""
+        ...
+
+    def prepare(self, source: ImageInput) -> Any:
+        """What the model needs of one picture; called from several threads."""
+        ...
+
+    def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
+        """Answers in order; the same prepared picture is one picture."""
+        ...
+
+
+def ask(
+    model: Callable[[], Captioner] | Generator,
+    pairs: Iterable[tuple[ImageInput, str]],
+    asking: Asking,
+    *,
+    limits: Limits,
+    cache: Cache | None = None,
+    journal: Journal | None = None,
+) -> Iterator[tuple[ImageInput, Answer | PolymodalError]]:
+    """Yield `(picture, answer)` for each picture and question, in order, lazily.
+
+    A question that cannot be asked (empty, too long) is a `UsageError` in its place.
+
+    Args:
+        model: opens the captioner on first use; or a generator.
+    """
+    way: _Way
+    if isinstance(model, Generator):
+        way = _ByGenerator(model, asking, limits, journal)
+    else:
+        way = _ByCaptioner(model, asking, limits, journal)
+    work = _Work(way)
+    sources = (_parsed(image, question) for image, question in pairs)
+    for image, each in _runs(sources):
+        if isinstance(each, UsageError):
+            yield image, each
+            continue
+        stream = through_cache(
+            cache,
+            each,
+            work.run,
+            verb=VERB,
+            model=way.model if cache is not None else "",
+            parameters={"threshold": asking.threshold, "grounded": asking.grounded},
+            encode=_encode,
+            decode=_decode,
+            content=_content,
+        )
+        for source, outcome in stream:
+            assert isinstance(outcome, Answer | PolymodalError), outcome
+            yield source.image, outcome
+
+
+def _parsed(image: ImageInput, question: str) -> tuple[ImageInput, _Asked | UsageError]:
+    if isinstance(image, str) and not image:
+        return image, UsageError(f"no picture is named for the question {question[:60]!r}.")
+    try:
+        return image, _Asked(image, parse(question))
+    except UsageError as error:
+        return image, error
+
+
+def _runs(
+    sources: Iterator[tuple[ImageInput, _Asked | UsageError]],
+) -> Iterator[tuple[Any, UsageError | Iterator[_Asked]]]:
+    """Errors one by one; what lies between them as lazy streams."""
+    for failed, run in groupby(sources, key=lambda item: isinstance(item[1], UsageError)):
+        if failed:
+            yield from ((image, error) for image, error in run if isinstance(error, UsageError))
+        else:
+            yield None, (asked for _, asked in run if isinstance(asked, _Asked))
+
+
+@dataclass
+class _Work:
+    """Questions to answers, grouped by picture."""
+
+    way: _Way
+
+    def run(self, sources: Iterator[_Asked]) -> Iterator[tuple[_Asked, Any]]:
+        """What `through_cache` calls for questions that it does not know."""
+        groups = (list(group) for _, group in groupby(sources, key=lambda asked: id(asked.image)))
+        stream = pipelined(
+            groups,
+            lambda group: (group, self.way.prepare(group[0].image)),
+            self._infer,
+            batch_size=BATCH,
+        )
+        for group, outcomes in stream:
+            failed = isinstance(outcomes, Exception)
+            yield from zip(group, [outcomes] * len(group) if failed else outcomes, strict=True)  # type: ignore[arg-type]
+
+    def _infer(self, batch: Sequence[tuple[list[_Asked], Any]]) -> list[list[Outcome]]:
+        flat = [(asked, prepared) for group, prepared in batch for asked in group]
+        outcomes = iter(self.way.answer(flat))
+        return [[next(outcomes) for _ in group] for group, _ in batch]
+
+
+@dataclass
+class _ByCaptioner:
+    open: Callable[[], Captioner]
+    asking: Asking
+    limits: Limits
+    journal: Journal | None
+
+    @property
+    def model(self) -> str:
+        made_by = self.open().provenance
+        return f"{made_by.model}@{made_by.revision}+{_checks(self.asking)}"
+
+    def prepare(self, source: ImageInput) -> Pixels:
+        captioner = self.open()
+        picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
+        return captioner.preprocess(picture.image)
+
+    def answer(self, asked: Sequence[tuple[_Asked, Pixels]]) -> list[Outcome]:
+        started = time.perf_counter()
+        outcomes: dict[int, Outcome] = {}
+        looked: dict[int, Sight] = {}
+        seen = [place for place, (each, _) in enumerate(asked) if each.question.kind != "text"]
+        pixels = {id(asked[place][1]): asked[place][1] for place in seen}
+        if pixels:
+            looked = dict(zip(pixels, self.open().look(list(pixels.values())), strict=True))
+            together = [
+                (asked[place][0].image, looked[id(asked[place][1])], asked[place][0].question)
+                for place in seen
+            ]
+            answers = by_captioner(self.asking, self.open(), together)
+            outcomes = dict(zip(seen, answers, strict=True))
+        for place, (each, _) in enumerate(asked):
+            if place not in outcomes:
+                outcomes[place] = by_text(self.asking, each.image, each.question)
+        self._record(asked, outcomes, time.perf_counter() - started)
+        return [outcomes[place] for place in range(len(asked))]
+
+    def _record(
+        self, asked: Sequence[tuple[_Asked, Pixels]], outcomes: dict[int, Outcome], latency_s: float
+    ) -> None:
+        if self.journal is None:
+            return
+        calls = []
+        for place, (each, _) in enumerate(asked):
+            answer = outcomes[place]
+            if isinstance(answer, Answer):
+                calls.append(_call(each, answer, self.asking, latency_s, len(asked)))
+        self.journal.record(calls)
+
+
+@dataclass
+class _ByGenerator:
+    generator: Generator
+    asking: Asking
+    limits: Limits
+    journal: Journal | None
+
+    @property
+    def model(self) -> str:
+        return f"{self.generator.info.fingerprint}+{_checks(self.asking)}"
+
+    def prepare(self, source: ImageInput) -> Any:
+        embedder = self.asking.texts.embedder
+        target_px = max(self.generator.info.image_size_px, embedder.image_size_px)
+        picture = open_picture(source, target_px=target_px, limits=self.limits)
+        pixels = embedder.preprocess(picture.image) if self.asking.grounded else None
+        return picture.image, pixels
+
+    def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
+        vectors: dict[int, Any] = {}
+        pixels = {id(prepared): prepared[1] for _, prepared in asked}
+        if self.asking.grounded:
+            found = self.asking.texts.embedder.embed_images(list(pixels.values()))
+            vectors = dict(zip(pixels, found, strict=True))
+        shown = [
+            (Shown(each.image, prepared[0], vectors.get(id(prepared))), each.question)
+            for each, prepared in asked
+        ]
+        return by_generator(self.asking, recorded(self.generator, self.journal, VERB), shown)
+
+
+def _checks(asking: Asking) -> str:
+    return asking.texts.embedder.space.fingerprint
+
+
+def _call(asked: _Asked, answer: Answer, asking: Asking, latency_s: float, batch: int) -> Call:
+    try:
+        digest = content_of(asked.image).sha256
+    except MediaError:  # gone since it was opened
+        digest = ""
+    return Call(
+        verb=VERB,
+        model=answer.provenance.model,
+        revision=answer.provenance.revision,
+        prompt=answer.question,
+        parameters={"threshold": asking.threshold, "grounded": asking.grounded},
+        inputs=[{"kind": "image", "name": answer.input, "sha256": digest}],
+        output=answer.text,
+        confidence=answer.confidence,
+        latency_s=latency_s,
+        batch=batch,
+    )
+
+
+def _content(asked: _Asked) -> Content:
+    return content_of(asked.image).joined(asked.question.text)
+
+
+def _encode(answer: Answer) -> Any | None:
+    """None for what rests on text, which was read by something that the key does not know."""
+    if any(each.source in {"text", "missing"} for each in answer.evidence):
+        return None
+    return {
+        "text": answer.text,
+        "confidence": answer.confidence,
+        "abstained": answer.abstained,
+        "evidence": [each.to_dict() for each in answer.evidence],
+        "candidates": [[each.text, each.probability] for each in answer.candidates],
+        "provenance": [answer.provenance.model, answer.provenance.revision],
+        "prompts": list(answer.provenance.prompts),
+    }
+
+
+def _decode(asked: _Asked, value: Any) -> Answer:
+    model, revision = value["provenance"]
+    return Answer(
+        input=picture_name(asked.image),
+        question=asked.question.text,
+        text=str(value["text"]),
+        confidence=float(value["confidence"]),
+        evidence=tuple(Evidence.from_dict(each) for each in value["evidence"]),
+        abstained=bool(value["abstained"]),
+        provenance=Provenance(model, revision, tuple(value["prompts"])),
+        candidates=tuple(AnswerCandidate(text, float(p)) for text, p in value["candidates"]),
+    )
+
+
+def read_questions(path: str | Path) -> list[tuple[str, str]]:
+    """Pictures and questions of a CSV, JSON or JSONL table; see `read_pairs`.
+
+    Raises:
+        UsageError: when there are no rows, or a column is missing.
+    """
+    return read_pairs(path, QUESTION_COLUMNS)

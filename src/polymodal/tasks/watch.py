@@ -1,0 +1,181 @@
+"""`watch`: a video to a timeline of scenes, each with a picture, its vector, and what is said.
+
+Notable: pictures and sound are read in two passes over the file, each a stream; the vectors are of
+the embedder's space, so a scene is found like any picture.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from PIL import Image
+
+from polymodal.errors import MediaError, MissingDependency, ModelUnavailable
+from polymodal.media.containers import StreamInput
+from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+from polymodal.media.video import Frame, Video, open_video
+from polymodal.models.protocols import Embedder, Transcriber
+from polymodal.results import Provenance
+from polymodal.results_speech import Scene, SpeechSegment, Timeline
+from polymodal.runtime.batches import pipelined
+from polymodal.tasks.scenes import Cut, Sampled, cut_scenes
+from polymodal.tasks.transcribe import transcribe_one
+
+if TYPE_CHECKING:
+    from polymodal.models.protocols import Pixels
+
+__all__ = ["OnWatched", "SceneCaptioner", "Watcher", "watch", "watch_one"]
+
+OnWatched: TypeAlias = Callable[[float, float | None], None]
+"""Told how many seconds of a video are seen, and of how many (None where the file does not say)."""
+EVERY_S = 0.5
+EVERY_S_LONG = 1.0
+LONG_S = 600.0
+SIDE_PX = 360
+"""Shorter side of a scene's picture: enough for any embedder here and for a page."""
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class SceneCaptioner:
+    """What puts pictures into words: texts in the order of the pictures, and which model it is."""
+
+    caption: Callable[[Sequence[Image.Image]], Sequence[str]]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """The models that look and listen.
+
+    Attributes:
+        transcriber: opens the speech model, called when a video has sound; None listens to nothing.
+    """
+
+    embedder: Embedder
+    transcriber: Callable[[], Transcriber] | None = None
+    captioner: SceneCaptioner | None = None
+    limits: StreamLimits = DEFAULT_STREAM_LIMITS
+    progress: OnWatched | None = None
+    language: str | None = None
+
+
+def watch(
+    watcher: Watcher, sources: Iterable[StreamInput]
+) -> Iterator[tuple[StreamInput, Timeline | MediaError]]:
+    """Yield every source with its timeline or its `MediaError`, in order, lazily."""
+    for source in sources:
+        try:
+            yield source, watch_one(watcher, source)
+        except MediaError as error:
+            yield source, error
+
+
+def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
+    """The timeline of one video.
+
+    Raises:
+        MediaError: it cannot be opened, or read to its end.
+    """
+    with open_video(source, watcher.limits) as video:
+        cuts = [cut for cut, _ in cut_scenes(_sampled(watcher, video))]
+    duration_s = video.end_s
+    if cuts:
+        cuts[-1] = Cut(cuts[-1].start_s, max(duration_s, cuts[-1].end_s), cuts[-1].picture)
+    models = [Provenance(watcher.embedder.space.model, watcher.embedder.space.revision)]
+    notes: list[str] = []
+    segments = _heard(watcher, source, video, models, notes)
+    captions = _captions(watcher, cuts, models, notes)
+    scenes = tuple(
+        Scene(
+            start_s=round(cut.start_s, 3),
+            end_s=round(cut.end_s, 3),
+            picture_s=round(cut.picture.time_s, 3),
+            thumbnail=cut.picture.jpeg,
+            vector=cut.picture.vector,
+            caption=caption,
+            speech=_said_during(cut, segments),
+        )
+        for cut, caption in zip(cuts, captions, strict=True)
+    )
+    return Timeline(
+        input=video.name,
+        scenes=scenes,
+        duration_s=round(duration_s, 3),
+        width_px=video.width_px,
+        height_px=video.height_px,
+        space=watcher.embedder.space,
+        provenance=models[0],
+        models=tuple(models),
+        notes=tuple(notes),
+    )
+
+
+def _sampled(watcher: Watcher, video: Video) -> Iterator[Sampled]:
+    """Frames with their vectors."""
+    embedder = watcher.embedder
+    every_s = EVERY_S if (video.duration_s or 0.0) <= LONG_S else EVERY_S_LONG
+
+    def frames() -> Iterator[Frame]:
+        for frame in video.frames(every_s, side_px=SIDE_PX):
+            if watcher.progress:
+                watcher.progress(frame.time_s, video.duration_s)
+            yield frame
+
+    def prepare(frame: Frame) -> Pixels:
+        return embedder.preprocess(frame.image)
+
+    results = pipelined(
+        frames(), prepare, lambda batch: list(embedder.embed_images(batch)), batch_size=BATCH
+    )
+    for frame, vector in results:
+        if isinstance(vector, Exception):
+            raise vector
+        yield Sampled.of(frame.time_s, vector, frame.image)
+
+
+def _heard(
+    watcher: Watcher,
+    source: StreamInput,
+    video: Video,
+    models: list[Provenance],
+    notes: list[str],
+) -> tuple[SpeechSegment, ...]:
+    if watcher.transcriber is None:
+        notes.append("speech: not listened to")
+        return ()
+    if not video.has_sound:
+        notes.append("speech: the video has no audio track")
+        return ()
+    try:
+        transcriber = watcher.transcriber()
+    except (MissingDependency, ModelUnavailable) as error:
+        notes.append(f"speech: {error}")
+        return ()
+    transcript = transcribe_one(
+        transcriber, source, language=watcher.language, limits=watcher.limits
+    )
+    models.append(transcript.provenance)
+    if not transcript.segments:
+        notes.append("speech: nobody speaks")
+    return transcript.segments
+
+
+def _captions(
+    watcher: Watcher, cuts: Sequence[Cut], models: list[Provenance], notes: list[str]
+) -> list[str]:
+    if watcher.captioner is None:
+        notes.append("caption: no captioner was given")
+        return [""] * len(cuts)
+    pictures = [Image.open(io.BytesIO(cut.picture.jpeg)) for cut in cuts]
+    models.append(watcher.captioner.provenance)
+    return list(watcher.captioner.caption(pictures))
+
+
+def _said_during(cut: Cut, segments: Sequence[SpeechSegment]) -> str:
+    return " ".join(
+        each.text for each in segments if each.start_s < cut.end_s and each.end_s > cut.start_s
+    )

@@ -1,0 +1,56 @@
+"""Names of speech models: the starter, folders, the hub, and what does not exist."""
+
+import builtins
+
+import pytest
+
+from polymodal.catalog.speech import open_transcriber
+from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+
+
+def test_an_unknown_name_lists_what_there_is():
+    with pytest.raises(ModelUnavailable, match=r"starter; tiny.en, tiny, base") as caught:
+        open_transcriber("nonsense")
+    assert caught.value.exit_code == 3
+
+
+def test_a_hub_id_without_a_network_names_every_source_tried(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnavailable) as caught:
+        open_transcriber("somebody/some-whisper")
+    message = str(caught.value)
+    for source in ("the folder somebody/some-whisper", "local cache", "huggingface.co"):
+        assert source in message
+    assert "hf download somebody/some-whisper" in message
+
+
+def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path):
+    with pytest.raises(ModelUnavailable, match=r"no model.bin and no tokenizer.json.*ct2-transfor"):
+        open_transcriber(str(tmp_path))
+
+
+def test_a_damaged_model_folder_cannot_be_loaded(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"not a model")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        _ = open_transcriber(str(tmp_path)).languages
+
+
+def test_an_unknown_device_is_wrong_usage():
+    with pytest.raises(UsageError, match="'tpu' is not known"):
+        open_transcriber("starter", device="tpu")
+
+
+def test_without_faster_whisper_the_message_is_the_command(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest, **options):
+        if name == "faster_whisper":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingDependency, match=r"pip install 'polymodal\[speech\]'") as caught:
+        open_transcriber("starter")
+    assert caught.value.exit_code == 3

