@@ -69,7 +69,6 @@ _STOP_FOR_COMMA = re.compile(
 """A comma whose tail was lost in print or in reading."""
 _LOT = re.compile(r"^(?:[1lI]\.?[O0]T|L0T)(?= \d)")
 _FORMS = r"s[do0]n\.?\s?b[hn]d|bhd|s/b|ltd|limited|inc|llc|gmbh|corp|plc|pte\.?\s?ltd|co"
-_LEGAL_FORM = re.compile(rf"^\W*(?:\([A-Z]\)\s?)?(?:{_FORMS})\b\W*(?:\(?[\d\-A-Z]*\)?)?$", re.I)
 _LEGAL_FORM = re.compile(rf"\w.*(?<![^\W\d_])(?:{_FORMS})(?![^\W\d_])", re.I)
 _BEFORE_ADDRESS = re.compile(r"^\W*(?:address|addr|alamat)\s*[:.]\s*", re.IGNORECASE)
 
