@@ -164,12 +164,17 @@ def _evidence(each: FieldEvidence) -> dict[str, Any]:
 def _print_fields(item: Extraction, out: Output, *, several: bool) -> None:
     if several:
         out.text(f"== {item.input}")
-    rows = []
+    width = max((len(name) for name in item.data), default=0)
+    # Lines, not a table: half an address is none.
     for name, value in item.data.items():
-        sure = f"{item.confidence.get(name, 0):.2f}" if value is not None else ""
         source = item.evidence.get(name)
-        shown = "" if source is None or source.text == value else source.text
-        rows.append([name, "-" if value is None else str(value), sure, shown])
-    out.table(["field", "value", "sure", "read from"], rows, numbers=(2,))
+        sure = f" ({item.confidence.get(name, 0):.2f})" if value is not None else ""
+        apart = source is not None and _bare(value) not in _bare(source.text)
+        shown = f", from {source.text!r}" if source is not None and apart else ""
+        out.text(f"{name:{width}}  {'-' if value is None else value}{sure}{shown}")
     for problem in item.problems:
         out.remark(f"problem: {problem}")
+
+
+def _bare(value: object) -> str:
+    return "".join(char for char in str(value).casefold() if char.isalnum())

@@ -88,9 +88,10 @@ def _sheet(page: PageInfo, rows: Sequence[Sequence[Line]], picture: str) -> str:
         cells = "".join(f"<span>{html_text(line.text)}</span>" for line in row)
         items.append(f"<li>{cells}</li>")
     turned = f", turned by {page.rotation} degrees to be read" if page.rotation else ""
+    source = "OCR" if page.source == "ocr" else page.source
     image = f'<img src="{picture}" alt="page {page.page}">' if picture else ""
     return (
-        f"<h3>Page {page.page}: {page.source}{turned}</h3>\n"
+        f"<h3>Page {page.page}: {source}{turned}</h3>\n"
         f'<div class="sheet"><figure>{image}<svg viewBox="0 0 {page.width_px} {page.height_px}"'
         f' preserveAspectRatio="none">{"".join(boxes)}</svg></figure>'
         f"<ol>{''.join(items) or '<li>no text</li>'}</ol></div>\n"
