@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.starter import backbones, cache, classes, evaluate, metrics, towers, train
+from recipes.starter import cache, classes, evaluate, metrics, towers, train
 
 VERSION = "0.1.0"
 
@@ -18,8 +18,9 @@ MODEL: dict[str, object] = {
     "licence": "Apache-2.0 for code and base weights; trained on Flickr8k captions (research and "
     "education): see LICENSE-NOTE.md",
     "description": "Photographs and English text in one space. Image side: EfficientNet-Lite2 and "
-    "-Lite1, frozen. Text side: all-MiniLM-L6-v2, upper half tuned. Four contrastive "
-    "heads, and a class part from the ImageNet classifier.",
+    "-Lite1, frozen, in static int8; heads see a summary of every stage. Text side: "
+    "all-MiniLM-L6-v2, upper half tuned. Four contrastive heads, and a class part from the "
+    "ImageNet classifier.",
     "data": [
         "ImageNet-1k, through the weights of EfficientNet-Lite",
         "about 1.17 billion sentence pairs, through the weights of all-MiniLM-L6-v2",
@@ -97,7 +98,7 @@ def write(
         "image_size": cache.SIZE,
         "resize": "bicubic",
         "crop": "center",
-        "features": backbones.FEATURES * len(plan.backbones),
+        "features": plan.features,
         "max_tokens": towers.MAX_TOKENS,
     }
     fitted = {key: float(f"{value:.5g}") for key, value in (calibration or {}).items()}

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from polymodal.tasks.linear import fit_linear
 from recipes.starter import data, metrics
 from recipes.starter.manifest import WEIGHTS
 
@@ -54,10 +55,16 @@ class Embedder:
         size = self.card["space"]["image_size"]
         return np.stack([data.load_square(path, size) for path in paths])
 
-    def images(self, paths: list[Path], batch: int = 16) -> tuple[Floats, Floats]:
-        """Embeddings [N, D] and features [N, F]."""
+    def images(
+        self, paths: list[Path], batch: int = 16, *, mirror: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Embeddings [N, D] and features [N, F], of the photographs or their mirror images."""
+        step = -1 if mirror else 1
         parts = [
-            self.image_session.run(["embedding", "features"], {"pixels": self.pixels(paths[rows])})
+            self.image_session.run(
+                ["embedding", "features"],
+                {"pixels": np.ascontiguousarray(self.pixels(paths[rows])[:, :, ::step])},
+            )
             for rows in data.batches(len(paths), batch)
         ]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -112,8 +119,12 @@ def embed(embedder: Embedder, root: Path) -> Embedded:
     rows = np.concatenate(
         [np.flatnonzero(train.labels == c)[:PROBE_IMAGES] for c in range(len(train.classes))]
     )
-    other_ND, other_NF = embedder.images([train.paths[i] for i in rows])
-    probe = metrics.linear_probe(other_NF, train.labels[rows], clothing_NF, validation.labels)
+    others = [train.paths[i] for i in rows]
+    other_ND, other_NF = embedder.images(others)
+    _, mirrored_NF = embedder.images(others, mirror=True)
+    # What `polymodal probe` does, and with its code.
+    probe = fit_linear(np.stack([other_NF, mirrored_NF], 1), train.labels[rows], len(train.classes))
+    found = probe.predict(clothing_NF).argmax(1) == validation.labels
     wordings = {
         name: embedder.classes([words[c] for c in validation.classes])
         for name, words in data.CLOTHING_WORDINGS.items()
@@ -126,7 +137,7 @@ def embed(embedder: Embedder, root: Path) -> Embedded:
         wordings,
         other_ND,
         train.labels[rows],
-        probe,
+        float(100 * found.mean()),
     )
 
 

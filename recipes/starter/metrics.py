@@ -1,4 +1,4 @@
-"""Scores, in numpy: recall@k, zero-shot accuracy, linear probe, calibration."""
+"""Scores, in numpy: recall@k, calibration."""
 
 from __future__ import annotations
 
@@ -59,14 +59,3 @@ def fit_logistic(cosine_N: Floats, match_N: NDArray[np.bool_]) -> tuple[float, f
 
     model = LogisticRegression(C=1e6, max_iter=1000).fit(cosine_N[:, None], match_N)
     return float(model.coef_[0, 0]), float(model.intercept_[0])
-
-
-def linear_probe(
-    train_NF: Floats, train_N: NDArray[np.int64], test_NF: Floats, test_N: NDArray[np.int64]
-) -> float:
-    """Accuracy in per cent of logistic regression on standardised features."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, scale = train_NF.mean(0), train_NF.std(0) + 1e-6
-    model = LogisticRegression(C=0.01, max_iter=500).fit((train_NF - mean) / scale, train_N)
-    return float(100 * (model.predict((test_NF - mean) / scale) == test_N).mean())

@@ -62,7 +62,7 @@ def test_manifest_names_every_file_with_its_checksum():
 
 def test_embedder_files_stay_within_their_budget():
     total = sum(path.stat().st_size for path in (WEIGHTS / "embedder").iterdir())
-    assert total <= 48e6  # of 60 MB for all starters
+    assert total <= 50e6  # of 60 MB for all starters
 
 
 def test_package_root_holds_the_manifest():

@@ -103,7 +103,7 @@ def ask(
     no_journal: NoJournal = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
 ) -> None:
-    """Answer questions about pictures, with evidence, or say "not sure".
+    """Answer questions about pictures, or say "not sure".
 
     Questions about text are answered from the text in the picture.
 

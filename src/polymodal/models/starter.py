@@ -23,7 +23,8 @@ from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
     from PIL import Image
-    from tokenizers import Encoding, Tokenizer
+
+    from polymodal.models.wordpiece import WordPiece
 
 __all__ = [
     "CROPS",
@@ -97,7 +98,7 @@ class StarterEmbedder:
         self._providers = _providers(device)
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizer: WordPiece | None = None
         self._warned = False
 
     @property
@@ -156,12 +157,12 @@ class StarterEmbedder:
             if not text.strip():
                 raise UsageError(f"text {position} is empty; a text needs at least one word.")
         vectors = np.zeros((len(texts), self.space.dimension), np.float32)
-        encodings = self._encode(texts)
+        tokens = self._encode(texts)
         # Texts of one length together: no padding to compute, and none to differ by.
-        order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
+        order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
         session = self._session(TEXT_FILE)
-        for rows in _same_length(order, encodings):
-            ids = np.array([encodings[row].ids for row in rows], np.int64)
+        for rows in _same_length(order, tokens):
+            ids = np.array([tokens[row] for row in rows], np.int64)
             feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
             vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
@@ -183,22 +184,22 @@ class StarterEmbedder:
             np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True)
         ]
 
-    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         with self._lock:
             if self._tokenizer is None:
-                from tokenizers import Tokenizer
+                from polymodal.models.wordpiece import WordPiece
 
-                self._tokenizer = Tokenizer.from_buffer(self._read(TOKENIZER_FILE))
-                self._tokenizer.no_padding()
-                self._tokenizer.enable_truncation(self._spec.max_tokens)
-            encodings = self._tokenizer.encode_batch(list(texts))
-            long = next((item for item in encodings if item.overflowing), None)
+                self._tokenizer = WordPiece(self._read(TOKENIZER_FILE))
+        most = self._spec.max_tokens
+        whole = [self._tokenizer.encode(text) for text in texts]
+        encodings = [self._tokenizer.cut(ids, most) for ids in whole]
+        long = next((ids for ids in whole if len(ids) > most), None)
+        with self._lock:
             if long is None or self._warned:
                 return encodings
             self._warned = True
-        tokens = len(long.ids) + sum(part.special_tokens_mask.count(0) for part in long.overflowing)
         warnings.warn(
-            f"a text of {tokens} tokens was cut to the {self._spec.max_tokens} that"
+            f"a text of {len(long)} tokens was cut to the {self._spec.max_tokens} that"
             f" {self.space.model} reads; what follows is ignored (said once).",
             stacklevel=4,
         )
@@ -277,12 +278,12 @@ def _providers(device: str) -> list[str]:
     return [name for name in wanted if name in present]
 
 
-def _same_length(order: Sequence[int], encodings: Sequence[Encoding]) -> list[list[int]]:
+def _same_length(order: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows in batches of at most `TEXT_BATCH` texts with the same number of tokens."""
     batches: list[list[int]] = []
     for row in order:
         last = batches[-1] if batches else None
-        same = last is not None and len(encodings[last[0]].ids) == len(encodings[row].ids)
+        same = last is not None and len(tokens[last[0]]) == len(tokens[row])
         if last is not None and same and len(last) < TEXT_BATCH:
             last.append(row)
         else:
