@@ -71,9 +71,10 @@ def extract(
     no_cache: NoCache = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn receipts and invoices into typed data, with the line each field came from.
+    """Turn receipts and invoices into typed data.
 
-    Fields that nothing in a document supports are empty; broken rules are named beside the values.
+    Each field comes with its confidence and the line that it was read from. What nothing in a
+    document supports is empty; broken rules are named beside the values.
 
     Example: polymodal extract receipts/ --json
 

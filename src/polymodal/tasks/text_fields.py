@@ -18,15 +18,17 @@ __all__ = ["asked_field", "find_field"]
 
 _FIELDS = {
     "address": {"address"},
+    "date": {"date", "dated", "when"},
     "company": {"company", "store", "shop", "merchant", "vendor", "seller", "issued", "issuer"},
-    "date": {"date", "dated"},
     "total": {"total"},
 }
 """Field to the words that ask for it; the first that fits: a store's address is an address."""
+_OF_COMPANY = {"address", "date"}
+"""Asked for with words for the company beside them: the store's address."""
 _BESIDE = {
     "a", "amount", "an", "at", "by", "did", "does", "for", "from", "give", "grand", "how", "in",
     "invoice", "is", "it", "its", "made", "much", "name", "of", "on", "printed", "purchase",
-    "receipt", "tell", "me", "'s", "the", "this", "that", "to", "was", "what", "when", "where",
+    "receipt", "tell", "me", "'s", "the", "this", "that", "to", "was", "what", "where",
     "which", "who", "bill", "come",
 }  # fmt: skip
 
@@ -36,7 +38,7 @@ def asked_field(wording: str) -> str | None:
     words = set(split_words(wording))
     for field, signs in _FIELDS.items():
         if words & signs:
-            rest = words - signs - _BESIDE - (_FIELDS["company"] if field == "address" else set())
+            rest = words - signs - _BESIDE - (_FIELDS["company"] if field in _OF_COMPANY else set())
             return None if rest else field
     return None
 

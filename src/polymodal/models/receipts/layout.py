@@ -62,12 +62,12 @@ def clean_text(text: str) -> str:
 
 
 def lay_out(
-    lines: Sequence[Line], pages: Sequence[PageInfo], rows: Sequence[int] | None = None
+    lines: Sequence[Line], pages: Sequence[PageInfo], rows: Sequence[int] = ()
 ) -> Sheet:
     """Cells of upright lines (see `upright`), in the order given.
 
     Args:
-        rows: the row of every line; each line in a row of its own by default.
+        rows: the row of every line; without, each line has a row of its own.
     """
     if not lines:
         return Sheet((), ())
@@ -81,7 +81,7 @@ def lay_out(
     first_left, last_right = min(box[0] for box in boxes), max(box[2] for box in boxes)
     first_top, width = min(box[1] for box in boxes), max(last_right - first_left, 1.0)
     numbers: list[int] = []
-    given = list(rows) if rows is not None else list(range(len(lines)))
+    given = list(rows or range(len(lines)))
     for index, row in enumerate(given):
         numbers.append(numbers[-1] + (row != given[index - 1]) if numbers else 0)
     cells = tuple(
