@@ -61,9 +61,7 @@ def clean_text(text: str) -> str:
     return _SPACES.sub(" ", folded).strip()
 
 
-def lay_out(
-    lines: Sequence[Line], pages: Sequence[PageInfo], rows: Sequence[int] = ()
-) -> Sheet:
+def lay_out(lines: Sequence[Line], pages: Sequence[PageInfo], rows: Sequence[int] = ()) -> Sheet:
     """Cells of upright lines (see `upright`), in the order given.
 
     Args:
