@@ -1,4 +1,4 @@
-"""read and extract: JSON lines, formats, the page, failures in their place; with the real reader."""
+"""read, extract: JSON lines, formats, the page, failures in their place; the real reader."""
 
 import json
 import re
