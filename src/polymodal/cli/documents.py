@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymodal.results import ItemError
     from polymodal.results_documents import Extraction, FieldEvidence, Reading
 
-__all__ = ["extract", "read"]
+__all__ = ["extract", "print_fields", "print_lines", "read"]
 
 Documents = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="PDFs, pictures, TIFFs, folders or globs.")
@@ -97,7 +97,9 @@ def extract(
                 "problems": item.problems,
             }
         )
-        _print_fields(item, out, several=len(inputs) > 1)
+        if len(inputs) > 1:
+            out.text(f"== {item.input}")
+        print_fields(item, out)
     out.finish()
 
 
@@ -131,11 +133,16 @@ def _shown(
         if not out.as_json:
             if several:
                 out.text(f"# {item.input}" if format_ == "markdown" else f"== {item.input}")
-            for text in _lines_of(item, format_):
-                out.text(text)
-            if not item.lines:
-                out.note(f"{item.input}: no text was found")
+            print_lines(item, out, format_)
         yield item
+
+
+def print_lines(item: Reading, out: Output, format_: str = "text") -> None:
+    """A document's text, row by row, for a person."""
+    for text in _lines_of(item, format_):
+        out.text(text)
+    if not item.lines:
+        out.note(f"{item.input}: no text was found")
 
 
 def _line(line: Any) -> dict[str, Any]:
@@ -162,9 +169,8 @@ def _evidence(each: FieldEvidence) -> dict[str, Any]:
     return {"text": each.text, "box": [round(v, 1) for v in each.box], "page": each.page}
 
 
-def _print_fields(item: Extraction, out: Output, *, several: bool) -> None:
-    if several:
-        out.text(f"== {item.input}")
+def print_fields(item: Extraction, out: Output) -> None:
+    """A document's fields, each with its confidence, for a person."""
     width = max((len(name) for name in item.data), default=0)
     # Lines, not a table: half an address is none.
     for name, value in item.data.items():
