@@ -25,23 +25,8 @@ import polymodal as pm
 from polymodal.media.pictures import DEFAULT_LIMITS
 from polymodal.models.protocols import FeatureExtractor
 from polymodal.runtime.pictures import load_pixels
+from recipes.starter.data import CLOTHING_WORDINGS
 
-NATURAL = {
-    "longsleeve": "long-sleeve shirt",
-    "outwear": "outerwear jacket or coat",
-}
-DESCRIBED = {
-    "dress": "a dress",
-    "hat": "a hat or cap",
-    "longsleeve": "a long sleeved top",
-    "outwear": "a jacket",
-    "pants": "trousers",
-    "shirt": "a button-up shirt",
-    "shoes": "a pair of shoes",
-    "shorts": "a pair of shorts",
-    "skirt": "a skirt",
-    "t-shirt": "a short sleeved tee shirt",
-}
 SHOTS = 50
 
 
@@ -92,18 +77,14 @@ def zero_shot(suite: pm.Suite, classes: dict[str, list[Path]]) -> None:
     """Accuracy for three wordings of the ten classes."""
     paths = [path for each in classes.values() for path in each]
     truth = [name for name, each in classes.items() for _ in each]
-    wordings = {
-        "folder names": {name: name for name in classes},
-        "natural names": {name: NATURAL.get(name, name) for name in classes},
-        "descriptions": {name: DESCRIBED[name] for name in classes},
-    }
-    for wording, labels in wordings.items():
+    for wording, words in CLOTHING_WORDINGS.items():
+        labels = {name: words[name] for name in classes}
         results = classified(suite.classify(paths, labels))
         right = np.array([r.label == name for r, name in zip(results, truth, strict=True)])
         sure = np.array([r.score for r in results])
         error = expected_calibration_error(sure, right)
-        print(f"zero-shot, {wording:14} {right.mean():6.1%}   calibration error {error:.3f}")
-        for name in classes if wording == "folder names" else ():
+        print(f"zero-shot, {wording:11} words {right.mean():6.1%}   calibration error {error:.3f}")
+        for name in classes if wording == "folder" else ():
             mine = [r for r, actual in zip(results, truth, strict=True) if actual == name]
             said = {label: sum(r.label == label for r in mine) for label in classes}
             top = sorted(said.items(), key=lambda item: -item[1])[:3]
@@ -112,7 +93,7 @@ def zero_shot(suite: pm.Suite, classes: dict[str, list[Path]]) -> None:
 
 def unknown(suite: pm.Suite, classes: dict[str, list[Path]], others: list[Path]) -> None:
     """Can clothes be told from scenes by the scores that `unknown` uses?"""
-    labels = [NATURAL.get(name, name) for name in classes]
+    labels = [CLOTHING_WORDINGS["natural"][name] for name in classes]
     inside = [path for each in classes.values() for path in each][::2]
     scores = [
         result.score

@@ -18,44 +18,21 @@ Pixels = NDArray[np.uint8]
 
 # The ten clothing classes, three ways of saying them: other people will choose the words, so a
 # number for one wording alone would say little.
-CLOTHING_WORDINGS: dict[str, dict[str, str]] = {
-    "folder": {
-        "dress": "dress",
-        "hat": "hat",
-        "longsleeve": "longsleeve",
-        "outwear": "outwear",
-        "pants": "pants",
-        "shirt": "shirt",
-        "shoes": "shoes",
-        "shorts": "shorts",
-        "skirt": "skirt",
-        "t-shirt": "t-shirt",
-    },
-    "natural": {
-        "dress": "dress",
-        "hat": "hat",
-        "longsleeve": "long-sleeve shirt",
-        "outwear": "outerwear jacket or coat",
-        "pants": "pants",
-        "shirt": "shirt",
-        "shoes": "shoes",
-        "shorts": "shorts",
-        "skirt": "skirt",
-        "t-shirt": "t-shirt",
-    },
-    "descriptive": {
-        "dress": "a dress",
-        "hat": "a hat or cap",
-        "longsleeve": "a long sleeved top",
-        "outwear": "a jacket",
-        "pants": "trousers",
-        "shirt": "a button-up shirt",
-        "shoes": "a pair of shoes",
-        "shorts": "a pair of shorts",
-        "skirt": "a skirt",
-        "t-shirt": "a short sleeved tee shirt",
-    },
+DESCRIPTIVE = {
+    "dress": "a dress",
+    "hat": "a hat or cap",
+    "longsleeve": "a long sleeved top",
+    "outwear": "a jacket",
+    "pants": "trousers",
+    "shirt": "a button-up shirt",
+    "shoes": "a pair of shoes",
+    "shorts": "a pair of shorts",
+    "skirt": "a skirt",
+    "t-shirt": "a short sleeved tee shirt",
 }
+FOLDER = {name: name for name in DESCRIPTIVE}
+NATURAL = {"longsleeve": "long-sleeve shirt", "outwear": "outerwear jacket or coat"}
+CLOTHING_WORDINGS = {"folder": FOLDER, "natural": FOLDER | NATURAL, "descriptive": DESCRIPTIVE}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ def blocks(weight: Floats, bits: int) -> tuple[NDArray[np.uint8], Floats]:
     return values, scale[..., 0].astype(np.float32)
 
 
+def unblocked(values: NDArray[np.uint8], scale: Floats, bits: int, width: int) -> Floats:
+    """The matrix [N, `width`] that `blocks` stored."""
+    if bits == 4:
+        values = np.stack([values % 16, values // 16], -1).reshape(*values.shape[:2], BLOCK)
+    parts = (values.astype(np.float32) - 2 ** (bits - 1)) * scale[..., None]
+    return parts.reshape(len(values), -1)[:, :width]
+
+
 def least_error(parts: Floats, widest: Floats, top: int) -> Floats:
     """Of each block's scales in `CLIPPING`, the one with the least squared error."""
     scale, least = widest, np.full(widest.shape, np.inf, np.float32)

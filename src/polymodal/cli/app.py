@@ -100,7 +100,7 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Find and sort pictures, offline: search, similar, duplicates, classify, moderate."""
+    """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
 def _register(group: str, *functions: Callable[..., None]) -> None:
