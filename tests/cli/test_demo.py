@@ -56,7 +56,8 @@ def test_the_commands_shown_do_what_the_demo_did(demo, polymodal):
         *(["watch"] if can_listen() else []),
     ]
     for line in commands:
-        ran = polymodal(*shlex.split(line))
+        # The reader of text is no model that could be mocked.
+        ran = polymodal(*shlex.split(line), mock=line.split()[0] not in {"read", "extract"})
         assert ran.code == 0, line
         if not line.startswith("add"):
             assert ran.stdout in demo.stdout, line

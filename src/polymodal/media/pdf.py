@@ -73,7 +73,8 @@ class Pdf:
         self._late = False
         worker = Path(__file__).with_name("pdf_worker.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(worker)],
+            # -P: its folder holds modules of ours, which must not hide others.
+            [sys.executable, "-P", str(worker)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
