@@ -55,7 +55,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(PINS) | $(BIN)/python
 	@echo "Installing polymodal and its starter model into $(VENV) ..."
-	$(INSTALL) -e ./packages/starter -e '.[demo,speech]'
+	$(INSTALL) -e ./packages/starter -e '.[demo,documents,speech]'
 	@touch $@
 
 $(VENV)/.dev: $(PINS) | $(BIN)/python

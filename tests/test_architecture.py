@@ -15,12 +15,12 @@ SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
     {"suite"},
-    {"suite_answers", "suite_speech"},
+    {"suite_answers", "suite_documents", "suite_speech"},
     {"tasks", "search"},
     {"runtime", "catalog"},
     {"models"},
     {"media"},
-    {"results_answers", "results_speech"},
+    {"results_answers", "results_documents", "results_speech"},
     {"results"},
     {"errors"},
 ]

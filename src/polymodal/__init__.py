@@ -52,6 +52,8 @@ if TYPE_CHECKING:
         FeatureExtractor,
         Generator,
         ModelRequest,
+        Reader,
+        ReadPage,
         Spoken,
         Transcriber,
     )
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from polymodal.results_answers import Answer, Evidence
+    from polymodal.results_documents import Extraction, FieldEvidence, Line, PageInfo, Reading
     from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
     from polymodal.tasks.probe import Probe
+    from polymodal.tasks.receipt import Receipt
+    from polymodal.tasks.rules import amount_between, not_in_future, sums_up
     from polymodal.tasks.structured import Structured
 
 __version__ = "0.1.0"
@@ -108,7 +113,9 @@ __all__ = [
     "Embedding",
     "Embeddings",
     "Evidence",
+    "Extraction",
     "FeatureExtractor",
+    "FieldEvidence",
     "FilterSyntaxError",
     "Finding",
     "Generation",
@@ -122,6 +129,7 @@ __all__ = [
     "ItemsFailed",
     "Journal",
     "Limits",
+    "Line",
     "Match",
     "MediaError",
     "MediaNotFound",
@@ -132,12 +140,17 @@ __all__ = [
     "MockGenerator",
     "ModelRequest",
     "ModelUnavailable",
+    "PageInfo",
     "Policy",
     "PolicyError",
     "PolymodalError",
     "Probe",
     "ProbeReport",
     "Provenance",
+    "ReadPage",
+    "Reader",
+    "Reading",
+    "Receipt",
     "Scene",
     "SearchResult",
     "Space",
@@ -156,6 +169,9 @@ __all__ = [
     "UsageError",
     "Verdict",
     "VideoPart",
+    "amount_between",
+    "not_in_future",
+    "sums_up",
 ]
 
 _ELSEWHERE = {
@@ -166,8 +182,10 @@ _ELSEWHERE = {
     "Calibration": "models.protocols",
     "Collection": "search",
     "Embedder": "models.protocols",
+    "Extraction": "results_documents",
     "Evidence": "results_answers",
     "FeatureExtractor": "models.protocols",
+    "FieldEvidence": "results_documents",
     "Generation": "models.messages",
     "GenerationOptions": "models.messages",
     "Generator": "models.protocols",
@@ -175,12 +193,18 @@ _ELSEWHERE = {
     "ImagePart": "models.messages",
     "Journal": "runtime.journal",
     "Limits": "media.pictures",
+    "Line": "results_documents",
     "Message": "models.messages",
     "MockEmbedder": "models.mock",
     "MockGenerator": "models.mock",
     "ModelRequest": "models.protocols",
+    "PageInfo": "results_documents",
     "Policy": "tasks.moderate",
     "Probe": "tasks.probe",
+    "ReadPage": "models.protocols",
+    "Reader": "models.protocols",
+    "Reading": "results_documents",
+    "Receipt": "tasks.receipt",
     "Scene": "results_speech",
     "SpeechSegment": "results_speech",
     "Spoken": "models.protocols",
@@ -192,6 +216,9 @@ _ELSEWHERE = {
     "Transcriber": "models.protocols",
     "Transcript": "results_speech",
     "VideoPart": "models.messages",
+    "amount_between": "tasks.rules",
+    "not_in_future": "tasks.rules",
+    "sums_up": "tasks.rules",
 }
 
 

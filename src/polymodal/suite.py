@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, overload
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
+from polymodal.suite_documents import DocumentVerbs
 from polymodal.suite_speech import SpeechVerbs
 
 if TYPE_CHECKING:
     from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import ImageInput, Limits
     from polymodal.models.describing import Captioner, Style
-    from polymodal.models.protocols import Device, Embedder, Transcriber
+    from polymodal.models.protocols import Device, Embedder, Reader, Transcriber
     from polymodal.results import (
         Caption,
         Classification,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(AnswerVerbs, SpeechVerbs):
+class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -59,6 +60,7 @@ class Suite(AnswerVerbs, SpeechVerbs):
         home: str | os.PathLike[str] | None = None,
         cache: bool | str | os.PathLike[str] | Cache = True,
         journal: bool | str | os.PathLike[str] | Journal = True,
+        reader: Reader | None = None,
         transcriber: str | Transcriber = "starter",
         stream_limits: StreamLimits | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Suite(AnswerVerbs, SpeechVerbs):
             home: where named collections, the cache and the journal live.
             cache: whether generative verbs keep and reuse results; or a file to keep them in.
             journal: whether generative verbs record what was asked and answered; or a file for it.
+            reader: what reads text in pictures; RapidOCR by default.
             transcriber: a speech model's name or folder, or any `Transcriber`.
             stream_limits: what a sound or video may be at most.
         """
@@ -82,6 +85,7 @@ class Suite(AnswerVerbs, SpeechVerbs):
         self._journal_setting = journal
         self._lock = threading.Lock()
         self._texts: TextVectors | None = None
+        self._reader = reader
         self._captioner: Captioner | None = None
         self._speech = transcriber
         self._stream_limits = stream_limits

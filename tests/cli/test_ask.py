@@ -4,6 +4,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from tests.media import papers
 from tests.models.weights import captioner_or_skip
 
 
@@ -77,3 +78,24 @@ def test_a_question_that_cannot_be_asked_is_wrong_usage(polymodal, tmp_path, que
     ran = polymodal("ask", tmp_path / "p.png", "-q", question)
     assert ran.code == 2
     assert "the question" in ran.stderr
+
+
+def test_text_in_a_picture_is_answered_from_its_line_or_not_at_all(polymodal, tmp_path):
+    pytest.importorskip("rapidocr", reason="OCR needs the extra documents")
+    captioner_or_skip()
+    papers.drawn(papers.RECEIPT).save(tmp_path / "receipt.png")
+    papers.drawn(["OPEN DAILY", "ENTRANCE ON THE LEFT"]).save(tmp_path / "sign.png")
+    questions = ["What is the total?", "What is the expiry date?", "What does the sign say?"]
+    asked = [word for question in questions for word in ("-q", question)]
+    ran = polymodal("ask", tmp_path, *asked, "--json", mock=False)
+    assert ran.code == 0
+    total, expiry, _, no_total, no_expiry, says = ran.lines
+    assert (total["answer"], total["abstained"]) == ("21.90", False)
+    line = next(each for each in total["evidence"] if each["source"] == "text")
+    assert line["text"] == "21.90"
+    # Where it is drawn: right, in the eleventh of fourteen rows of 48 pixels.
+    left, top, right, bottom = line["box"]
+    assert 700 < left < right < 880
+    assert 40 + 48 * 10 - 10 < top < bottom < 40 + 48 * 11 + 5
+    assert all(each["abstained"] for each in (expiry, no_total, no_expiry))
+    assert says["answer"] == "OPEN DAILY ENTRANCE ON THE LEFT"

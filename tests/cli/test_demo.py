@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from polymodal.cli.demo_receipt import can_read
 from polymodal.cli.demo_speech import can_listen
 
 pytest.importorskip("skimage", reason="the demo extra is not installed")
@@ -32,7 +33,7 @@ def demo(polymodal, tmp_path, drawn):
 
 def test_the_page_has_a_section_a_step_and_pictures(demo, tmp_path):
     page = (tmp_path / "demo-out" / "index.html").read_text()
-    assert page.count("<section") == (9 if can_listen() else 7)
+    assert page.count("<section") == 7 + 2 * can_listen() + can_read()
     assert page.count("data:image/jpeg") > 40
     assert str(tmp_path / "demo-out" / "index.html") in demo.stdout
 
@@ -51,10 +52,12 @@ def test_the_commands_shown_do_what_the_demo_did(demo, polymodal):
         *("add", "search", "search", "search", "search"),
         *(["search"] if can_listen() else []),
         *("classify", "moderate", "add", "duplicates"),
+        *(["read", "extract"] if can_read() else []),
         *(["watch"] if can_listen() else []),
     ]
     for line in commands:
-        ran = polymodal(*shlex.split(line))
+        # The reader of text is no model that could be mocked.
+        ran = polymodal(*shlex.split(line), mock=line.split()[0] not in {"read", "extract"})
         assert ran.code == 0, line
         if not line.startswith("add"):
             assert ran.stdout in demo.stdout, line
@@ -92,3 +95,23 @@ def test_the_spoken_query_is_heard_and_the_video_has_its_scenes(demo, tmp_path):
     assert "note: heard: a cup of coffee" in demo.stdout.lower()
     assert "clip.mp4#t=6.000,9.000" in (tmp_path / "demo-out" / "index.html").read_text()
     assert (tmp_path / "demo-out" / "clip.mp4").stat().st_size < 1_000_000
+
+
+@pytest.mark.skipif(not can_read(), reason="the extra `documents` is not installed")
+def test_the_receipt_is_read_into_fields_that_the_page_shows_in_their_places(demo, tmp_path):
+    for name, value in (("date", "14/06/2025"), ("total", "32.75")):
+        assert re.search(rf"^{name} +{value} \(\d\.\d\d\)", demo.stdout, re.MULTILINE)
+    page = (tmp_path / "demo-out" / "index.html").read_text()
+    assert ">total</text>" in page
+    assert "<td>32.75</td>" in page
+
+
+def test_without_the_extra_the_receipt_is_left_out_in_a_line(
+    polymodal, monkeypatch, tmp_path, drawn
+):
+    shutil.copytree(drawn, tmp_path / "demo-out")
+    monkeypatch.setattr("polymodal.cli.demo_receipt.can_read", lambda: False)
+    ran = polymodal("demo")
+    assert ran.code == 0
+    assert "polymodal[documents]" in ran.stderr
+    assert "receipt" not in ran.stdout

@@ -30,7 +30,8 @@ def test_help_names_every_command_whole(process):
     assert ran.code == 0
     names = (
         "add search similar duplicates classify match moderate probe embed"
-        " caption ask transcribe watch info export import delete reembed demo cache journal"
+        " read extract caption ask transcribe watch"
+        " info export import delete reembed demo cache journal"
     )
     for name in names.split():
         assert f"\n  {name} " in ran.stdout

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.media import papers
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLOURS = {"red dress": (200, 30, 40), "blue mug": (30, 60, 200), "green bag": (40, 150, 60)}
 
@@ -73,3 +75,15 @@ def test_the_journal_can_be_read_and_written_as_its_page_says(shop, capsys):
     for number in (0, 1, 0):
         exec(compile(example("docs/cache-and-journal.md", number), "page", "exec"), names)
     assert capsys.readouterr().out.splitlines() == ["0", "red 0.9", "0"]
+
+
+def test_the_documents_page_s_examples_run(shop):
+    pytest.importorskip("rapidocr", reason="OCR needs the extra documents")
+    (shop / "contract.pdf").write_bytes(papers.text_pdf([[(50, 200, 12, "Between Anna and Bo")]]))
+    papers.drawn(papers.RECEIPT).save("receipt.jpg")
+    names = {}
+    exec(compile(example("docs/documents.md"), "documents.md", "exec"), names)
+    assert names["reading"].text == "Between Anna and Bo"
+    exec(compile(example("docs/documents.md", 1), "documents.md", "exec"), names)
+    assert names["found"].value.merchant == "MERIDIAN BOOK STORE SDN BHD"
+    assert str(names["found"].value.total) == "21.90"

@@ -76,6 +76,35 @@ def test_what_no_line_supports_is_not_answered(question: str) -> None:
     assert "no line" in found.reason
 
 
+@pytest.mark.parametrize(
+    "question",
+    ["What is the expiry date?", "When does it expire?", "What is the fax number?"],
+)
+def test_the_only_date_or_number_there_is_not_that_of_another_thing(question: str) -> None:
+    assert asked(question, RECEIPT).confidence < 0.5
+    assert asked(question, page("COFFEE HOUSE", "03/11/2024 14:05", "03-5566 7788")).text == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is the phone number?", "07-350 7405"),
+        ("What is the fax number?", "07-355 8160"),
+        ("What is the phone number of the store?", "07-350 7405"),
+        ("What is the order date?", "02/01/2024"),
+        ("What is the delivery date?", "09/01/2024"),
+    ],
+)
+def test_of_several_values_in_a_line_the_one_behind_its_name_is_taken(
+    question: str, answer: str
+) -> None:
+    lines = page(
+        "Tel: 07-350 7405 Fax: 07-355 8160",
+        "Order date: 02/01/2024 Delivery date: 09/01/2024",
+    )
+    assert asked(question, lines).text == answer
+
+
 def test_a_picture_without_text_answers_nothing() -> None:
     assert asked("What is the total?", []).reason == "no text was found in the picture"
 

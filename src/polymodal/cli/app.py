@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, describe, listen, memory, search, sort
+from polymodal.cli import collections, demo, describe, documents, listen, memory, search, sort
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -100,7 +100,7 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Find, sort and describe pictures, and listen to sound and video; offline."""
+    """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
 def _register(group: str, *functions: Callable[..., None]) -> None:
@@ -127,6 +127,7 @@ _register(
     search.similar,
     collections.duplicates,
 )
+_register("Read", documents.read, documents.extract)
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
 _register("Describe", describe.caption, describe.ask)
 _register("Listen", listen.transcribe, listen.watch)

@@ -45,8 +45,8 @@ UNKNOWN = 0.3
 PAGE_TITLE = "polymodal demo"
 LEAD = (
     "Real photographs and a small shop, searched by words and by picture, filtered, sorted,"
-    " checked and cleaned of copies, by a model that ships with the package. Above each answer"
-    " stands the command that gives it."
+    " checked and cleaned of copies, and a receipt read, by models that ship with the package."
+    " Above each answer stands the command that gives it."
 )
 
 
@@ -99,6 +99,7 @@ def demo(
         items = shop.info().items
     _sort(tour)
     _find_copies(tour)
+    _read_receipt(tour)
     if folders.clip.exists():
         _watch(tour)
     page = root / "index.html"
@@ -240,6 +241,26 @@ def _find_copies(tour: _Tour) -> None:
         groups = album.duplicates()
     print_groups(groups, tour.out)
     tour.sections.append(duplicates_section(groups, name="copies", heading=title, command=command))
+
+
+def _read_receipt(tour: _Tour) -> None:
+    from polymodal.cli.demo_receipt import can_read, receipt_section
+    from polymodal.cli.documents import print_fields, print_lines
+
+    if not can_read():
+        tour.out.note("left out: a receipt. To have it: pip install 'polymodal[documents]'")
+        return
+    receipt = tour.folders.receipt
+    tour.say("Read a receipt", "read", receipt)
+    reading = tour.suite.read(receipt)
+    print_lines(reading, tour.out)
+    title = "From a receipt to data: each field with its confidence and the line it stands on"
+    command = tour.say(title, "extract", receipt)
+    found = tour.suite.extract(receipt)
+    print_fields(found, tour.out)
+    tour.sections.append(
+        receipt_section(reading, found, name="receipt", heading=title, command=command)
+    )
 
 
 def _farewell(tour: _Tour, page: Path, seconds: float) -> None:

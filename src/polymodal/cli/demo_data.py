@@ -66,6 +66,11 @@ class DemoFolders:
         """A video of some of the photographs; there only where it can be watched."""
         return self.root / "clip.mp4"
 
+    @property
+    def receipt(self) -> Path:
+        """A drawn receipt; there only where it can be read."""
+        return self.root / "receipt.jpg"
+
 
 def prepare(root: Path) -> DemoFolders:
     """Make what is not there yet.
@@ -81,6 +86,7 @@ def prepare(root: Path) -> DemoFolders:
     _make_copies(folders)
     _make_uploads(folders)
     _film(folders)
+    _print_receipt(folders)
     return folders
 
 
@@ -114,6 +120,13 @@ def _film(folders: DemoFolders) -> None:
     if can_listen():
         write_spoken(folders.spoken)
         write_clip(folders.clip, folders.photos)
+
+
+def _print_receipt(folders: DemoFolders) -> None:
+    from polymodal.cli.demo_receipt import can_read, write_receipt
+
+    if can_read():
+        write_receipt(folders.receipt)
 
 
 def _make_copies(folders: DemoFolders) -> None:

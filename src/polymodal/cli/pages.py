@@ -78,6 +78,7 @@ class Section:
         command: the shell command that gives the same result.
         chips: filters and notes.
         picture: path of the picture that was asked with.
+        content: HTML that stands there instead of cards; it escapes what it holds.
     """
 
     heading: str
@@ -87,6 +88,7 @@ class Section:
     command: str = ""
     chips: Sequence[str] = ()
     picture: str = ""
+    content: str = ""
 
 
 def write_page(
@@ -181,8 +183,9 @@ def _section(number: int, section: Section) -> str:
     if section.chips:
         chips = "".join(f"<li>{html_text(chip)}</li>" for chip in section.chips)
         parts.append(f'<ul class="chips">{chips}</ul>\n')
+    parts.append(section.content)
     total, room = sum(len(group.cards) for group in section.groups), MOST_CARDS
-    if not total:
+    if not total and not section.content:
         parts.append('<p class="none">Nothing found.</p>\n')
     if total > room:
         parts.append(f'<p class="none">The first {room} of {total} are shown.</p>\n')

@@ -54,7 +54,8 @@ class _Lines(Meter):
         self._last = now
         of_total = f" of {total}" if total else ""
         rate = done / (now - self._start)
-        print(f"{self._label}: {done}{of_total}, {rate:.1f} a second", file=sys.stderr)
+        speed = f"{rate:.1f} a second" if rate >= 1 or not done else f"{1 / rate:.1f} s each"
+        print(f"{self._label}: {done}{of_total}, {speed}", file=sys.stderr)
 
     def label(self, text: str) -> None:
         self._label = text

@@ -14,7 +14,7 @@ __all__ = ["DEFAULT_LIMITS", "DEFAULT_STREAM_LIMITS", "Limits", "StreamLimits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one picture; beyond any of them it is `MediaTooLarge`.
+    """Bounds of one picture or document; beyond any of them it is `MediaTooLarge`.
 
     Attributes:
         max_bytes: of the encoded file.
@@ -23,12 +23,16 @@ class Limits:
         max_memory_bytes: that decoding may need at its peak, estimated from pixels and format.
             A program that decodes in several threads may need it once in each.
         max_side_px: of the longer side.
+        max_pages: of a document.
+        max_page_s: that opening a PDF, or one page of it, may take.
     """
 
     max_bytes: int = 200_000_000
     max_pixels: int = 200_000_000
     max_memory_bytes: int = 1_000_000_000
     max_side_px: int = 100_000
+    max_pages: int = 500
+    max_page_s: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from polymodal.models.messages import (
     GeneratorInfo,
 )
 from polymodal.results import Provenance, Space, Vector
+from polymodal.results_documents import Line
 from polymodal.results_speech import SpeechSegment
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ __all__ = [
     "Generator",
     "ModelRequest",
     "Pixels",
+    "ReadPage",
+    "Reader",
     "Samples",
     "Spoken",
     "Transcriber",
@@ -175,6 +178,39 @@ class Generator(Protocol):
             UsageError: what `GeneratorInfo.check` finds; nothing was computed.
             ModelUnavailable: the weights or the service cannot be reached at all.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class ReadPage:
+    """What a reader found on one page picture.
+
+    Attributes:
+        lines: in any order; boxes in pixels of the picture as it was given, `page` is 1.
+        rotation: degrees clockwise by which the picture has to be turned to be upright: 0, 90, 180
+            or 270.
+    """
+
+    lines: tuple[Line, ...]
+    rotation: int = 0
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Pictures of pages into lines of text (OCR)."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Which model this is."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many pages at once keep it busy."""
+        ...
+
+    def read(self, batch: Sequence[Image.Image]) -> list[ReadPage]:
+        """RGB pictures to their lines, in order; a page without text has none."""
         ...
 
 

@@ -38,6 +38,7 @@ from polymodal.tasks.grounding import (
 from polymodal.tasks.questions import Question
 from polymodal.tasks.statements import alternatives, is_there, others, statement
 from polymodal.tasks.text_answers import TextLine, find_in_lines
+from polymodal.tasks.text_fields import find_field
 
 __all__ = [
     "Asking",
@@ -146,10 +147,8 @@ def by_text(asking: Asking, source: ImageInput, question: Question) -> Outcome:
         return asking.unsure(Case(source, question, NO_READER), reason)
     except MediaError as error:
         return error
-    found, case = (
-        find_in_lines(question.wording, read.lines),
-        Case(source, question, read.provenance),
-    )
+    case = Case(source, question, read.provenance)
+    found = find_field(question.wording, read) or find_in_lines(question.wording, read.lines)
     if not found.text:
         reason = Evidence("text", found.reason, supports=False)
         return asking.unsure(case, reason)

@@ -98,6 +98,11 @@ _MEANS = {
     "due": {"due", "payable"},
     "company": {"company", "sdn", "bhd", "ltd", "inc", "gmbh", "llc", "enterprise", "trading"},
 }
+_APART = {"fax", "expire", "expires"}
+"""Signs of a kind that are one of several: the only number or date there need not be theirs."""
+_OF_ALL = {"company", "store", "shop", "merchant", "seller", "vendor", "restaurant", "business",
+           "purchase", "transaction", "sale", "issued", "bought", "made"}  # fmt: skip
+"""Whose a date or a phone number on a receipt is, said or not."""
 _NOT_TOTAL = re.compile(
     r"sub\s?-?total|total\s*(?:qty|quantity|items?|tax|gst|disc|saving|point|excl|before|ex\b)"
     r"|(?:tax|gst|disc\w*|qty|item\w*|saving\w*|rounding|change)\s*(?:total|amount)|excl",
@@ -180,22 +185,35 @@ def _valued(kind: str, keys: Sequence[str], lines: Sequence[TextLine]) -> Found 
         share = _holds(plain_keys, line.text)
         if share <= 0 or (total and _NOT_TOTAL.search(line.text)):
             continue
-        values += _beside(line, share, pattern, lines)
+        ends = [match.end() for key in plain_keys for match in _found(key, line.text)[:1]]
+        # An amount stands last in its row, anything else just after its name.
+        after = 0 if kind == "amount" else max(ends, default=0)
+        values += _beside(line, share, pattern, lines, after)
     if values:
         return _best(values, total=total)
-    named = set(plain_keys) - _KINDS[kind][1]
-    if kind in {"date", "time", "phone"} or (kind == "number" and not named):
+    named = set(plain_keys) - (_KINDS[kind][1] - _APART) - _OF_ALL
+    if kind != "amount" and not named:
         return _only(kind, pattern, lines)
     return None
 
 
 def _beside(
-    line: TextLine, share: float, pattern: re.Pattern[str], lines: Sequence[TextLine]
+    line: TextLine,
+    share: float,
+    pattern: re.Pattern[str],
+    lines: Sequence[TextLine],
+    after: int,
 ) -> list[_Value]:
-    """Values after the key in its line, else to the right in its row, else just below."""
+    """Values in the key's line, else to the right in its row, else just below.
+
+    Args:
+        after: where the key ends; the first value behind it is taken. 0 takes the last one.
+    """
     inside = list(pattern.finditer(line.text))
+    behind = [match for match in inside if match.start() >= after > 0]
     if inside:
-        return [_Value(inside[-1].group().strip(), line, line, share)]
+        best = behind[0] if behind else inside[-1]
+        return [_Value(best.group().strip(), line, line, share)]
     for place, fits in ((_right_of, 0.95), (_below, 0.7)):
         for other in sorted(
             (each for each in lines if each is not line and place(line, each)),
@@ -243,7 +261,7 @@ def _after_key(keys: Sequence[str], lines: Sequence[TextLine]) -> Found | None:
     share = _holds(keys, best.text)
     if share < 1:
         return None
-    ends = [match.end() for key in keys for match in re.finditer(_pattern(key), best.text.lower())]
+    ends = [match.end() for key in keys for match in _found(key, best.text)]
     rest = best.text[max(ends, default=0) :].strip(" :.-#=")
     if rest:
         return Found(rest, share * best.score, (best,), "what follows the key")
@@ -258,13 +276,13 @@ def _holds(keys: Sequence[str], text: str) -> float:
     """The share of the keys that a text holds; 0 without keys."""
     if not keys:
         return 0.0
-    lower = text.lower()
-    return _mean([float(bool(re.search(_pattern(key), lower))) for key in keys])
+    return _mean([float(bool(_found(key, text))) for key in keys])
 
 
-def _pattern(key: str) -> str:
-    means = _MEANS.get(key, {key})
-    return r"(?<![a-z])(?:" + "|".join(re.escape(word) for word in sorted(means)) + r")(?![a-z])"
+def _found(key: str, text: str) -> list[re.Match[str]]:
+    """Where a text says the key, or what means the same."""
+    words = "|".join(re.escape(word) for word in sorted(_MEANS.get(key, {key})))
+    return list(re.finditer(rf"(?<![a-z])(?:{words})(?![a-z])", text, re.IGNORECASE))
 
 
 def _right_of(line: TextLine, other: TextLine) -> bool:

@@ -1,0 +1,135 @@
+"""The verbs of `Suite` on documents: read, extract."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from polymodal.runtime.shapes import gather
+
+if TYPE_CHECKING:
+    from polymodal.media.documents import DocumentInput
+    from polymodal.media.limits import Limits
+    from polymodal.models.protocols import Generator, Reader
+    from polymodal.results import ItemError
+    from polymodal.results_documents import Extraction, Reading
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
+    from polymodal.tasks.schemas import SchemaInput
+
+__all__ = ["DocumentVerbs"]
+
+
+class DocumentVerbs:
+    """What `Suite` inherits; it sets the attributes."""
+
+    _reader: Reader | None
+    _lock: threading.Lock
+
+    if TYPE_CHECKING:
+
+        @property
+        def cache(self) -> Cache | None: ...
+
+        @property
+        def journal(self) -> Journal | None: ...
+
+    @abstractmethod
+    def _picture_limits(self) -> Limits:
+        """What a picture or a document may be at most."""
+
+    def reader(self) -> Reader:
+        """What reads text in pictures, opened on first use.
+
+        Raises:
+            MissingDependency: when the extra `documents` is not installed.
+        """
+        with self._lock:
+            if self._reader is None:
+                from polymodal.models.rapidocr import RapidOcrReader
+
+                self._reader = RapidOcrReader()
+            return self._reader
+
+    @overload
+    def read(self, documents: DocumentInput) -> Reading: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def read(self, documents: Sequence[DocumentInput]) -> list[Reading | ItemError]: ...
+
+    @overload
+    def read(self, documents: Iterator[DocumentInput]) -> Iterator[Reading | ItemError]: ...
+
+    def read(self, documents: Any) -> Any:
+        """The text of pictures, PDFs and TIFFs: lines with boxes and scores, in reading order.
+
+        A PDF page's text layer is used where there is one, and OCR where not. Readings are kept in
+        the cache.
+
+        Raises:
+            MediaError: when a single document cannot be opened.
+            MissingDependency: when the extra `documents` is not installed.
+        """
+        from polymodal.tasks.read import read
+
+        reader, limits, cache = self.reader(), self._picture_limits(), self.cache
+        return gather(documents, lambda each: read(reader, each, limits=limits, cache=cache))
+
+    @overload
+    def extract(  # type: ignore[overload-overlap]
+        self,
+        documents: DocumentInput,
+        schema: SchemaInput | None = ...,
+        *,
+        generator: Generator | None = ...,
+    ) -> Extraction: ...
+
+    @overload
+    def extract(
+        self,
+        documents: Sequence[DocumentInput],
+        schema: SchemaInput | None = ...,
+        *,
+        generator: Generator | None = ...,
+    ) -> list[Extraction | ItemError]: ...
+
+    @overload
+    def extract(
+        self,
+        documents: Iterator[DocumentInput],
+        schema: SchemaInput | None = ...,
+        *,
+        generator: Generator | None = ...,
+    ) -> Iterator[Extraction | ItemError]: ...
+
+    def extract(
+        self,
+        documents: Any,
+        schema: SchemaInput | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Any:
+        """Documents to typed data, with the confidence of each field and the line it came from.
+
+        Args:
+            schema: a pydantic model class, a JSON Schema, or its file; `Receipt` by default. What
+                its rules find wrong is in `problems`, beside the value.
+            generator: fills what the receipt model cannot; without one such fields are None.
+
+        Raises:
+            UsageError: a schema that is none.
+            MediaError: when a single document cannot be opened.
+            MissingDependency: when the extra `documents` is not installed.
+        """
+        from polymodal.runtime.recorded import recorded
+        from polymodal.tasks.extract import Extractor, extract
+
+        if generator is not None:
+            generator = recorded(generator, self.journal, "extract")
+        extractor = Extractor.open(schema, generator)
+        reader, limits, cache = self.reader(), self._picture_limits(), self.cache
+        return gather(
+            documents, lambda each: extract(extractor, reader, each, limits=limits, cache=cache)
+        )

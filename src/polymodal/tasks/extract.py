@@ -1,0 +1,238 @@
+"""Extract: documents to typed data, each field with its confidence and the line it came from.
+
+Notable: two ways in, one result. Receipt-like fields come from the starter's receipt model and from
+rules; any `Generator` fills any schema. Either way the data is validated by the schema, and what it
+finds wrong stands in `problems` beside the value. Text that was read is data: nothing in it is
+followed, whatever it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from polymodal.catalog.receipts import RECEIPT_MODEL, open_receipt_model
+from polymodal.errors import MissingDependency, PolymodalError
+from polymodal.media.documents import DocumentInput
+from polymodal.media.limits import DEFAULT_LIMITS, Limits
+from polymodal.models.messages import Message, TextPart
+from polymodal.models.protocols import Generator, Reader
+from polymodal.models.receipts.dates import calendar_day
+from polymodal.models.receipts.layout import lay_out
+from polymodal.models.receipts.model import Found, ReceiptModel
+from polymodal.results import Provenance
+from polymodal.results_documents import Box, Extraction, FieldEvidence, Line, Reading
+from polymodal.runtime.cache import Cache
+from polymodal.tasks.fields import Field, fields_of, typed
+from polymodal.tasks.read import read, upright_lines
+from polymodal.tasks.receipt_rules import by_rule
+from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
+
+__all__ = ["Extractor", "extract"]
+
+QUESTION = (
+    "Fill in the data from the document. Use only what it says; a field that nothing in it"
+    " supports is null."
+)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A schema with what fills it.
+
+    Attributes:
+        generator: fills the whole schema; None leaves it to the receipt model.
+    """
+
+    schema: Schema
+    model: ReceiptModel
+    provenance: Provenance
+    generator: Generator | None = None
+
+    @classmethod
+    def open(cls, schema: SchemaInput | None, generator: Generator | None = None) -> Extractor:
+        """For a schema, by default `Receipt`.
+
+        Raises:
+            UsageError: it is no schema.
+            MissingDependency: the extra `documents` is not installed.
+            ModelUnavailable: the receipt model's weights are missing.
+        """
+        model, revision = open_receipt_model()
+        wanted = as_schema(_default() if schema is None else schema)
+        return cls(wanted, model, Provenance(RECEIPT_MODEL, revision), generator)
+
+    def fill(self, reading: Reading) -> Extraction:
+        """The data of one document that was read."""
+        if self.generator is not None and reading.lines:
+            return _by_generator(self, self.generator, reading)
+        return _by_model(self, reading)
+
+
+def extract(
+    extractor: Extractor,
+    reader: Reader,
+    sources: Iterable[DocumentInput],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    cache: Cache | None = None,
+) -> Iterator[tuple[DocumentInput, Extraction | Exception]]:
+    """Yield `(source, extraction)` or `(source, MediaError)` for every document, in order."""
+    for source, reading in read(reader, sources, limits=limits, cache=cache):
+        yield source, reading if isinstance(reading, Exception) else extractor.fill(reading)
+
+
+def _default() -> Any:
+    try:
+        from polymodal.tasks.receipt import Receipt
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            'the schema Receipt needs pydantic. Run: pip install "polymodal[documents]"'
+        ) from error
+    return Receipt
+
+
+def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extraction:
+    """By the receipt model and the rules beside it."""
+    sheet = lay_out(upright_lines(reading), reading.pages, reading.rows)
+    read_fields = extractor.model.read(sheet)
+    ruled = by_rule(read_fields)
+    found = {**read_fields.found, **ruled.found}
+    chosen = read_fields.date
+    day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
+    data: dict[str, Any] = {}
+    problems = [note] if note else []
+    if not reading.lines:
+        problems.append("no text was found in the document")
+    fields = fields_of(extractor.schema.json_schema)
+    if not fields:
+        problems.append(f"{extractor.schema.name} has no fields that could be filled")
+    for field in fields:
+        data[field.name], problem = _value(field, found, day)
+        if problem:
+            problems.append(problem)
+    wanted = {field.found for field in fields}
+    problems += [each for each in ruled.problems if each.partition(":")[0] in wanted]
+    places = {
+        field.name: found[field.found]
+        for field in fields
+        if field.found in found and data[field.name] is not None
+    }
+    confidence = {name: round(each.confidence, 4) for name, each in places.items()}
+    evidence = _evidence({name: each.lines for name, each in places.items()}, reading)
+    value, checked, broken = _validated(extractor.schema, data)
+    return Extraction(
+        reading.input,
+        checked,
+        {name: confidence.get(name, 0.0) for name in data},
+        evidence,
+        (*problems, *broken),
+        extractor.provenance,
+        value,
+    )
+
+
+def _value(field: Field, found: Mapping[str, Found], day: date | None) -> tuple[Any, str]:
+    """A field's value, and what is to be said about it."""
+    if field.found is None:
+        return None, (
+            f"{field.name}: the starter knows receipts and cannot fill this field;"
+            " a generator is needed"
+        )
+    if field.found not in found:
+        return None, ""
+    text = found[field.found].text
+    value = typed(field, text, day)
+    if value is None:
+        return None, f"{field.name}: {text!r} is in the document, which is not what the schema asks"
+    return value, ""
+
+
+def _by_generator(extractor: Extractor, generator: Generator, reading: Reading) -> Extraction:
+    """By a generator that is given the text; evidence is looked for in the lines afterwards."""
+    from polymodal.tasks.structured import ask_for
+
+    asked = Message("user", (TextPart.read(reading.text, "the document"), TextPart(QUESTION)))
+    (answer,) = ask_for(generator, [[asked]], extractor.schema)
+    if isinstance(answer, PolymodalError):
+        return _by_model(extractor, reading, f"the generator gave no usable answer: {answer}")
+    data = answer.json if isinstance(answer.json, dict) else {"value": answer.json}
+    places = {name: _lines_with(value, reading.lines) for name, value in data.items()}
+    said = answer.generation.confidence
+    confidence: dict[str, float] = {}
+    problems: list[str] = []
+    for name, value in data.items():
+        supported = bool(places[name])
+        # An answer that the document does not show is kept, but not believed.
+        confidence[name] = (
+            (1.0 if said is None else said) if supported and value is not None else 0.0
+        )
+        if value is not None and not supported and not isinstance(value, (dict, list, bool)):
+            problems.append(f"{name}: no line of the document shows {value!r}")
+    info = generator.info
+    return Extraction(
+        reading.input,
+        data,
+        confidence,
+        _evidence({name: lines for name, lines in places.items() if lines}, reading),
+        tuple(problems),
+        Provenance(info.model, info.revision, (QUESTION,)),
+        answer.data,
+    )
+
+
+def _lines_with(value: Any, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The first line that shows a value, or the neighbouring ones that show it together."""
+    wanted = _squeezed(value)
+    if not wanted or isinstance(value, (dict, list, bool)):
+        return ()
+    for count in range(1, 7):
+        for start in range(len(lines) - count + 1):
+            part = lines[start : start + count]
+            if wanted in "".join(_squeezed(line.text) for line in part):
+                return tuple(part)
+    return ()
+
+
+def _squeezed(value: Any) -> str:
+    text = f"{Decimal(str(value)):.2f}" if isinstance(value, float) else str(value)
+    return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def _evidence(places: Mapping[str, Sequence[Line]], reading: Reading) -> dict[str, FieldEvidence]:
+    """The lines as they were read, with their boxes in the pages as they are."""
+    given = dict(zip(upright_lines(reading), reading.lines, strict=True))
+    evidence = {}
+    for name, lines in places.items():
+        shown = [given.get(line, line) for line in lines]
+        first = [line for line in shown if line.page == shown[0].page]
+        text = " ".join(line.text for line in shown)
+        evidence[name] = FieldEvidence(text, _around(first), shown[0].page)
+    return evidence
+
+
+def _around(lines: Sequence[Line]) -> Box:
+    boxes = [line.box for line in lines]
+    return (
+        min(box[0] for box in boxes),
+        min(box[1] for box in boxes),
+        max(box[2] for box in boxes),
+        max(box[3] for box in boxes),
+    )
+
+
+def _validated(schema: Schema, data: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]]:
+    """The schema's object where the data is valid, the data as JSON, and what is wrong with it."""
+    required = set(schema.json_schema.get("required", ()))
+    given = {name: value for name, value in data.items() if value is not None or name in required}
+    try:
+        value = schema.validate(given)
+    except ValueError as error:
+        return None, data, str(error).splitlines()
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        return value, data, []
+    return value, {**data, **dump(mode="json", by_alias=True)}, []

@@ -1,0 +1,71 @@
+"""Reading order: rows of a receipt, columns of a page, and boxes of turned pages."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polymodal.media.reading_order import reading_order, turned
+
+
+def read(pieces):
+    """Texts in reading order, rows as lists."""
+    order, rows = reading_order([box for _, box in pieces], [text for text, _ in pieces])
+    found = {}
+    for index, row in zip(order, rows, strict=True):
+        found.setdefault(row, []).append(pieces[index][0])
+    return [found[row] for row in sorted(found)]
+
+
+def test_cells_of_a_receipt_stay_in_their_rows():
+    pieces = [
+        ("9.00", (400, 52, 450, 70)),
+        ("Total", (20, 100, 80, 120)),
+        ("Book", (20, 50, 120, 70)),
+        ("21.90", (390, 97, 450, 117)),
+        ("2 x", (250, 49, 280, 69)),
+        ("SHOP", (150, 5, 320, 30)),
+    ]
+    assert read(pieces) == [["SHOP"], ["Book", "2 x", "9.00"], ["Total", "21.90"]]
+
+
+def test_two_columns_of_running_text_are_read_one_after_the_other():
+    left = [(f"left column line {n}", (20, 60 + 30 * n, 300, 80 + 30 * n)) for n in range(6)]
+    right = [(f"right column line {n}", (340, 65 + 30 * n, 620, 85 + 30 * n)) for n in range(6)]
+    title = [("A title over both of the columns", (20, 10, 620, 40))]
+    foot = [("A line under both of the columns", (20, 280, 620, 300))]
+    mixed = [piece for pair in zip(right, left, strict=True) for piece in pair]
+    texts = [text for row in read([*foot, *mixed, *title]) for text in row]
+    expected = [*title, *left, *right, *foot]
+    assert texts == [text for text, _ in expected]
+
+
+def test_a_slightly_tilted_row_is_one_row():
+    pieces = [(str(n), (20 + 90 * n, 50 + 5 * n, 90 + 90 * n, 70 + 5 * n)) for n in range(8)]
+    assert read(pieces) == [[str(n) for n in range(8)]]
+
+
+def test_nothing_gives_nothing():
+    assert reading_order([], []) == ([], [])
+
+
+sides = st.floats(1, 500)
+
+
+@given(sides, sides, sides, sides, st.sampled_from([0, 90, 180, 270]))
+def test_turning_there_and_back_changes_nothing(left, top, width, height, degrees):
+    box = left, top, left + width, top + height
+    size = (2000.0, 1000.0)
+    there = turned(box, *size, degrees)
+    upright = size if degrees in {0, 180} else size[::-1]
+    assert turned(there, *upright, (360 - degrees) % 360) == pytest.approx(box)
+
+
+@given(sides, sides, sides, sides, st.sampled_from([90, 180, 270]))
+def test_a_turned_box_is_where_pillow_turns_its_pixels(left, top, width, height, degrees):
+    from PIL import Image
+
+    box = tuple(int(v) for v in (left / 5, top / 5, (left + width) / 5 + 1, (top + height) / 5 + 1))
+    image = Image.new("1", (240, 220))
+    image.paste(1, box)
+    rotated = image.rotate(-degrees, expand=True)
+    assert rotated.getbbox() == turned(box, 240, 220, degrees)

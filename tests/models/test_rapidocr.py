@@ -1,0 +1,119 @@
+"""RapidOCR behind `Reader`: turned pages, blank pages, silence, and no network."""
+
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polymodal.media.reading_order import turned
+from polymodal.models.protocols import Reader
+from tests.media import papers
+
+pytest.importorskip("rapidocr", reason="OCR needs the extra documents")
+
+TURNS = {
+    0: None,
+    90: Image.Transpose.ROTATE_90,  # what Pillow turns to the left has to be turned right
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.fixture(scope="module")
+def reader():
+    from polymodal.models.rapidocr import RapidOcrReader
+
+    return RapidOcrReader(threads=2)
+
+
+@pytest.fixture(scope="module")
+def receipt():
+    return papers.drawn(papers.RECEIPT)
+
+
+def plain(text):
+    return "".join(char for char in text.lower() if char.isalnum())
+
+
+def words(page):
+    return [plain(line.text) for line in page.lines]
+
+
+def test_it_fits_the_protocol_and_says_what_it_is(reader):
+    assert isinstance(reader, Reader)
+    assert reader.provenance.model == "rapidocr"
+    assert "PP-OCR" in reader.provenance.revision
+
+
+def test_every_printed_cell_is_read_where_it_stands(reader, receipt):
+    (page,) = reader.read([receipt])
+    expected = [plain(cell) for row in papers.RECEIPT for cell in row.split("|")]
+    read = "".join(sorted(words(page)))
+    missing = [cell for cell in expected if cell not in words(page) and cell not in read]
+    assert len(missing) <= 1, missing  # drawn letters are easy, but no reader is perfect
+    ink = np.asarray(receipt.convert("L")) < 128
+    covered = np.zeros_like(ink)
+    for line in page.lines:
+        left, top, right, bottom = map(int, line.box)
+        covered[top : bottom + 1, left : right + 1] = True
+    assert (ink & covered).sum() > 0.98 * ink.sum()
+    assert all(0.5 <= line.score <= 1 for line in page.lines)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_page_gives_the_same_lines(reader, receipt, degrees):
+    (upright,) = reader.read([receipt])
+    image = receipt.transpose(TURNS[degrees])
+    (page,) = reader.read([image])
+    assert page.rotation == degrees
+    assert words(page) == words(upright)
+    for line, other in zip(page.lines, upright.lines, strict=True):
+        box = turned(line.box, image.width, image.height, degrees)
+        assert box == pytest.approx(other.box, abs=1.1)
+
+
+def test_a_blank_page_has_no_lines(reader):
+    pages = reader.read([Image.new("RGB", (800, 600), "white"), Image.new("RGB", (1, 1))])
+    assert [page.lines for page in pages] == [(), ()]
+
+
+def test_a_batch_reads_what_single_pages_read(reader, receipt):
+    other = papers.drawn(["SECOND PAGE", "with other words"])
+    batch = reader.read([receipt, other, receipt])
+    singly = [reader.read([image])[0] for image in (receipt, other, receipt)]
+    assert [words(page) for page in batch] == [words(page) for page in singly]
+
+
+def test_nothing_is_printed_and_no_network_is_used(receipt, capfd, monkeypatch):
+    from polymodal.models.rapidocr import RapidOcrReader
+
+    def refuse(*arguments, **options):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    RapidOcrReader(threads=1).read([receipt, Image.new("RGB", (50, 50), "white")])
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+
+def test_missing_weights_are_named_with_the_remedy(monkeypatch, tmp_path, receipt):
+    from polymodal.errors import ModelUnavailable
+    from polymodal.models import rapidocr
+
+    class Spec:
+        origin = str(tmp_path / "__init__.py")
+
+    monkeypatch.setattr(rapidocr, "find_spec", lambda name: Spec())
+    with pytest.raises(ModelUnavailable, match="pip install --force-reinstall"):
+        rapidocr.RapidOcrReader().read([receipt])
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch):
+    from polymodal.errors import MissingDependency
+    from polymodal.models import rapidocr
+
+    monkeypatch.setattr(rapidocr, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r'pip install "polymodal\[documents\]"'):
+        rapidocr.RapidOcrReader()
