@@ -172,7 +172,7 @@ def main(first: int, count: int) -> None:
 
 
 def peak_mb() -> int:
-    """The most memory this process has had; `ru_maxrss` would count its parent's before the exec."""
+    """The most memory this process has had; `ru_maxrss` also counts its parent's before exec."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux
         return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024**2
