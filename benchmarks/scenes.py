@@ -24,7 +24,7 @@ from polymodal.tasks.scenes import Sampled, cut_scenes
 
 PHOTOGRAPHS = 6
 FRAMES = 6
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.40, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90)
 
 
 def pan(picture: Image.Image) -> list[Image.Image]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from recipes.starter import captiongrids, card, export, pack
@@ -60,6 +60,16 @@ def rounded(network: nn.Module) -> None:
                 parameter.copy_(torch.from_numpy(values * scale))
 
 
+def unpacked(name: str, weight: pack.Floats) -> pack.Parts:
+    """Int8 rows and their scales, and nodes that give `weight` back under its own name."""
+    values, scale = pack.int8(weight, 0)
+    stored = [pack.constant(f"{name}.q", values), pack.constant(f"{name}.s", scale)]
+    return stored, [
+        helper.make_node("Cast", [f"{name}.q"], [f"{name}.f"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}.f", f"{name}.s"], [name]),
+    ]
+
+
 def store(source: Path, target: Path) -> None:
     """Write `source` with every matrix as int8, one scale a row."""
     model = onnx.load(str(source))
@@ -69,7 +79,7 @@ def store(source: Path, target: Path) -> None:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= pack.SMALLEST:
             weight = numpy_helper.to_array(tensor)
             assert weight.ndim == 2, tensor.name
-            stored, nodes = pack.unpack_int8(tensor.name, weight, 0)
+            stored, nodes = unpacked(tensor.name, weight)
             graph.initializer.remove(tensor)
             graph.initializer.extend(stored)
             first += nodes

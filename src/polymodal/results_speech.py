@@ -58,7 +58,7 @@ class Scene:
         picture_s: when the picture that stands for the scene is shown.
         thumbnail: that picture as a small JPEG.
         vector: its embedding, L2-normalised, shape (dimension,), in the timeline's space.
-        caption: what it shows; empty where no captioner was asked.
+        caption: what it shows; None where no captioner was asked.
         speech: what is said meanwhile; a segment that spans two scenes stands in both.
     """
 
@@ -67,7 +67,7 @@ class Scene:
     picture_s: float
     thumbnail: bytes
     vector: Vector
-    caption: str = ""
+    caption: str | None = None
     speech: str = ""
 
 
@@ -77,7 +77,9 @@ class Timeline:
 
     Attributes:
         width_px, height_px: of a frame, upright.
-        provenance: of the scenes' vectors; `models` names every model that was asked.
+        provenance: of the scenes' vectors.
+        captioner, transcriber: what put the scenes into words and wrote down the speech; None where
+            it was not asked, or could not be.
         notes: what is missing and why ("no sound: the video has no audio track").
     """
 
@@ -88,5 +90,12 @@ class Timeline:
     height_px: int
     space: Space
     provenance: Provenance
-    models: tuple[Provenance, ...] = ()
+    captioner: Provenance | None = None
+    transcriber: Provenance | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> tuple[Provenance, ...]:
+        """Every model that was asked."""
+        asked = (self.provenance, self.captioner, self.transcriber)
+        return tuple(each for each in asked if each is not None)

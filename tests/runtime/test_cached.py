@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polymodal.errors import DamagedMedia
+from polymodal.errors import DamagedMedia, MediaTooLarge
 from polymodal.media.files import read_bytes
 from polymodal.media.hashing import content_of
 from polymodal.models.messages import GenerationOptions, GeneratorInfo
@@ -28,7 +28,7 @@ class Verb:
 
         return pipelined(sources, remember, lambda batch: [len(data) for data in batch])
 
-    def run(self, sources, **parameters):
+    def run(self, sources, *, content=content_of, at_most=256, **parameters):
         return through_cache(
             self.cache,
             sources,
@@ -38,6 +38,8 @@ class Verb:
             parameters=parameters,
             encode=lambda result: {"n": result} if self.keep(result) else None,
             decode=lambda source, value: value["n"],
+            content=content,
+            at_most=at_most,
         )
 
 
@@ -83,6 +85,25 @@ def test_known_results_come_before_the_model_is_asked(verb, files):
     assert [next(results)[1] for _ in range(5)] == [1, 2, 3, 4, 5]
     with pytest.raises(AssertionError, match="was asked"):
         next(results)
+
+
+def test_no_more_is_hashed_ahead_than_is_allowed(verb, files):
+    hashed = []
+
+    def content(source):
+        hashed.append(source)
+        return content_of(source)
+
+    results = verb.run(files, content=content, at_most=4)
+    for number in range(1, 13):
+        next(results)
+        assert len(hashed) == -(-number // 4) * 4
+
+
+def test_a_file_that_is_too_large_is_not_hashed(files):
+    with pytest.raises(MediaTooLarge):
+        content_of(files[10], max_bytes=10)
+    assert content_of(files[9], max_bytes=10) == content_of(files[9])
 
 
 def test_other_parameters_are_other_results(verb, files):

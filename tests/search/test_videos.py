@@ -5,12 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import polymodal as pm
 from polymodal.media.moments import file_of, moment_of, picture_at, picture_of_moment
 from polymodal.media.sound import read_sound
 from polymodal.search import videos as videos_module
 from tests.media.recordings import SPOKEN, cut_off, write_video
+from tests.models.weights import captioner_or_skip
+from tests.tasks.describer import SAYS, Describer
 from tests.tasks.pictures import plain, save
 
 
@@ -55,6 +58,38 @@ def test_a_scene_is_found_by_what_is_said_in_it(shop, media):
     assert best.metadata["speech"].lower().startswith("a cup of coffee")
     assert best.metadata["video"] == "clip.mp4"
     assert (best.metadata["start_s"], best.metadata["end_s"]) == (2.0, 4.0)
+
+
+def test_a_scene_is_found_by_its_caption_and_by_its_speech(media, tmp_path):
+    with pm.Suite(Describer(), home=tmp_path).collection("films") as films:
+        films.add(media)
+        captions = {
+            item.metadata["scene"]: item.metadata["caption"] for item in films.items("scene >= 1")
+        }
+        assert captions == {1: SAYS["green"], 2: SAYS["blue"]}
+        for words, moment in (
+            ("lawn", (0.0, 2.0)), ("open sea", (2.0, 4.0)), ("coffee", (2.0, 4.0)),
+            ("coffee at sea", (2.0, 4.0)),
+        ):  # fmt: skip
+            assert moment_of(films.search(words).hits[0].path)[1:] == moment
+        assert len(films.search("red", where="caption contains 'open sea'").hits) == 1
+
+
+def test_the_starters_captions_stand_with_the_scenes_and_are_searched(tmp_path):
+    from skimage import data
+
+    captioner_or_skip()
+    stills = [Image.fromarray(photograph) for photograph in (data.astronaut(), data.coffee())]
+    (tmp_path / "media").mkdir()
+    write_video(tmp_path / "media" / "stills.mp4", stills, size=(480, 360))
+    with pm.Suite(home=tmp_path).collection("films") as films:
+        films.add(tmp_path / "media")
+        first, second = sorted(films.items(), key=lambda item: item.metadata["start_s"])
+        for item, other in ((first, second), (second, first)):
+            said = set(item.metadata["caption"].split()) - set(other.metadata["caption"].split())
+            assert said
+            best = films.search(item.metadata["caption"]).hits[0]
+            assert best.path == item.path
 
 
 def test_scenes_are_filtered_by_their_metadata(shop, media):

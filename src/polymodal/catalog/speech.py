@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ MODEL_FILE = "model.bin"
 
 
 def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
-    """The transcriber called `name`, ready to be used.
+    """The transcriber called `name`; its weights are read on first use.
+
+    The starter's are also checked, and where need be joined, only then: what comes from the cache
+    needs none.
 
     Args:
         name: `starter` (Whisper base), the path of a folder with a Whisper model in CTranslate2's
@@ -39,13 +43,15 @@ def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
 
     if name == "starter":
         card = read_speech_card()
-        folder = joined_folder(card)
-        return WhisperTranscriber(folder, card.id, card.revision, device, compute=card.compute)
+        return WhisperTranscriber(
+            lambda: joined_folder(card), card.id, card.revision, device, compute=card.compute
+        )
     local = Path(name).expanduser()
     if local.is_dir():
-        return WhisperTranscriber(_checked(local, name), name, _revision_of(local), device)
-    folder = _from_hub(name)
-    return WhisperTranscriber(folder, name, folder.name[:12], device)
+        folder = _checked(local, name)
+        return WhisperTranscriber(lambda: folder, name, _revision_of(folder), device)
+    downloaded = _from_hub(name)
+    return WhisperTranscriber(lambda: downloaded, name, downloaded.name[:12], device)
 
 
 def _plugin(family: str) -> Any:
@@ -65,13 +71,11 @@ def _from_plugin(point: Any, request: ModelRequest) -> Transcriber:
 
 
 def _require_faster_whisper() -> None:
-    try:
-        import faster_whisper  # noqa: F401
-    except ModuleNotFoundError as error:
+    if find_spec("faster_whisper") is None:
         raise MissingDependency(
             "speech is transcribed with faster-whisper, which is not installed. Run:"
             " pip install 'polymodal[speech]'"
-        ) from error
+        )
 
 
 def _checked(folder: Path, name: str) -> Path:

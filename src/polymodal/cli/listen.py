@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
-from polymodal.cli.options import Device, Json, Model, Quiet
+from polymodal.cli.options import Device, Json, Model, NoCache, NoJournal, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.subtitles import ENDINGS, moment, written
 from polymodal.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from polymodal.results import ItemError
+    from polymodal.results import ItemError, Provenance
     from polymodal.results_speech import Timeline, Transcript
     from polymodal.suite import Suite
 
-__all__ = ["print_timeline", "print_transcript", "transcribe", "watch"]
+__all__ = ["models_of", "print_timeline", "print_transcript", "transcribe", "watch"]
 
 
 def transcribe(
@@ -40,11 +40,13 @@ def transcribe(
     json: Json = False,
     model: Model = "starter",
     device: Device = "auto",
+    no_cache: NoCache = False,
+    no_journal: NoJournal = False,
     quiet: Quiet = False,
 ) -> None:
     """Write down what is said in sounds and videos.
 
-    Silence, music and noise give nothing.
+    Silence, music and noise give nothing. What was heard before comes from the cache.
 
     Example: polymodal transcribe call.mp3 --format srt > call.srt
 
@@ -58,7 +60,9 @@ def transcribe(
     inputs = find_inputs(paths, SOUND_EXTENSIONS | VIDEO_EXTENSIONS, "sounds or videos")
     if format_ in ("srt", "vtt") and len(inputs) > 1 and output is None:
         raise UsageError(f"{len(inputs)} inputs cannot be one {format_} file: add --output DIR.")
-    suite = open_suite("starter", device, transcriber=model)
+    suite = open_suite(
+        "starter", device, transcriber=model, no_cache=no_cache, no_journal=no_journal
+    )
     folder = _made(output) if output else None
     for item in succeeded(_heard(suite, inputs, language, out), out):
         out.line(transcript_values(item))
@@ -152,20 +156,25 @@ def watch(
     json: Json = False,
     model: Model = "starter",
     device: Device = "auto",
+    no_cache: NoCache = False,
+    no_journal: NoJournal = False,
     quiet: Quiet = False,
 ) -> None:
     """Cut videos into scenes: what each shows and what is said.
 
     Example: polymodal watch clip.mp4 --html clip.html
 
-    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech"}]}.
+    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech"}], "notes",
+    "models"}; a caption is null where the model has no captioner.
     """
     from polymodal.cli.progress import progress
     from polymodal.media.containers import VIDEO_EXTENSIONS
 
     out = Output(as_json=json, quiet=quiet)
     inputs = find_inputs(paths, VIDEO_EXTENSIONS, "videos")
-    suite = open_suite(model, device, transcriber=transcriber)
+    suite = open_suite(
+        model, device, transcriber=transcriber, no_cache=no_cache, no_journal=no_journal
+    )
     found = []
     with progress(out, "seconds seen") as meter:
         results = suite.watch(
@@ -199,7 +208,14 @@ def timeline_values(item: Timeline) -> dict[str, Any]:
             for each in item.scenes
         ],
         "notes": item.notes,
+        "models": {part: f"{m.model}@{m.revision}" for part, m in models_of(item).items()},
     }
+
+
+def models_of(item: Timeline) -> dict[str, Provenance]:
+    """What was made by which model; without what no model was asked for."""
+    made = {"scenes": item.provenance, "caption": item.captioner, "speech": item.transcriber}
+    return {part: model for part, model in made.items() if model is not None}
 
 
 def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> None:
@@ -207,7 +223,7 @@ def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> Non
     if several:
         out.text(f"== {item.input}")
     rows = [
-        [moment(each.start_s), moment(each.end_s), each.caption, each.speech]
+        [moment(each.start_s), moment(each.end_s), each.caption or "", each.speech]
         for each in item.scenes
     ]
     columns = ["from", "to", "shows", "says"]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polymodal.cli.listen import models_of
 from polymodal.cli.pages import file_address, frame_page, html_text, save_page
 from polymodal.cli.subtitles import moment
 
@@ -22,6 +23,7 @@ __all__ = ["render_timelines", "timeline_section", "write_timeline_page"]
 POLICY = "default-src 'none'; img-src data:; media-src file:; style-src 'unsafe-inline'"
 MOST_SCENES = 300
 """Of one video: a page of some 10 MB. The JSON has them all."""
+NAMES = {"scenes": "Scenes", "caption": "captions", "speech": "speech"}
 
 
 def write_timeline_page(file: str, timelines: Sequence[Timeline]) -> None:
@@ -40,8 +42,12 @@ def render_timelines(timelines: Sequence[Timeline]) -> str:
 
 
 def _footer(timelines: Sequence[Timeline]) -> str:
-    models = dict.fromkeys(f"{m.model}@{m.revision}" for each in timelines for m in each.models)
-    return f"Made by {', '.join(models)}." if models else ""
+    """Which models made the scenes, the captions and the speech."""
+    made: dict[str, dict[str, None]] = {}
+    for part, model in (pair for each in timelines for pair in models_of(each).items()):
+        made.setdefault(part, {})[f"{model.model}@{model.revision}"] = None
+    told = [f"{NAMES[part]} by {', '.join(models)}" for part, models in made.items()]
+    return f"{', '.join(told)}." if told else ""
 
 
 def timeline_section(item: Timeline, *, heading: str = "") -> str:

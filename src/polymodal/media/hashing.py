@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from polymodal.errors import MediaError, UnsupportedMedia
+from polymodal.errors import MediaError, MediaTooLarge, UnsupportedMedia
 from polymodal.media.files import hash_file
 
 __all__ = ["Content", "content_of"]
+
+SIZE = 2
+"""Of a file, in its stamp."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,19 @@ class Content:
         return replace(self, sha256=_hashed(self.sha256, *texts).sha256)
 
 
-def content_of(source: Any) -> Content:
+def content_of(source: Any, *, max_bytes: int | None = None) -> Content:
     """The content of a path, encoded bytes, a PIL image or an array.
+
+    Args:
+        max_bytes: of a file; a larger one is not read.
 
     Raises:
         MediaError: it cannot be read; opening it says why.
     """
     if isinstance(source, (str, os.PathLike)):
         stamp = _stamp(source)
+        if max_bytes is not None and len(stamp) > 1 and stamp[SIZE] > max_bytes:
+            raise MediaTooLarge(f"has {stamp[SIZE]:,} bytes, more than {max_bytes:,}")
         return Content(hash_file(source), source, stamp)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Content(hashlib.sha256(source).hexdigest())

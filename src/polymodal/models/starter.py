@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -95,11 +96,25 @@ class StarterEmbedder:
         """`read(name)` gives the verified bytes of a weight file; it is called on first use."""
         self._spec = spec
         self._read = read
-        self._providers = _providers(device)
+        if device not in ("auto", "cpu"):
+            raise UsageError(
+                f"device {device!r} is not known; the starter runs on 'cpu' or 'auto'."
+            )
+        self._device = device
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._tokenizer: WordPiece | None = None
         self._warned = False
+
+    @cached_property
+    def _providers(self) -> list[str]:
+        if self._device == "cpu":
+            return ["CPUExecutionProvider"]
+        import onnxruntime
+
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        present = onnxruntime.get_available_providers()
+        return [name for name in wanted if name in present]
 
     @property
     def space(self) -> Space:
@@ -264,18 +279,6 @@ def open_session(model: bytes, providers: list[str], threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=providers)
-
-
-def _providers(device: str) -> list[str]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if device != "auto":
-        raise UsageError(f"device {device!r} is not known; the starter runs on 'cpu' or 'auto'.")
-    import onnxruntime
-
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    present = onnxruntime.get_available_providers()
-    return [name for name in wanted if name in present]
 
 
 def _same_length(order: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[list[int]]:

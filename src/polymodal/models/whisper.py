@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,26 @@ class WhisperTranscriber:
     """A `Transcriber` from a folder in CTranslate2's format; loaded on first use."""
 
     def __init__(
-        self, folder: Path, name: str, revision: str, device: Device, *, compute: str = "int8"
+        self,
+        folder: Callable[[], Path],
+        name: str,
+        revision: str,
+        device: Device,
+        *,
+        compute: str = "int8",
     ) -> None:
-        """Nothing is loaded yet; `compute` is CTranslate2's type on a CPU."""
+        """Nothing is loaded yet.
+
+        Args:
+            folder: gives the folder, with weights that were checked; called on first use.
+            compute: CTranslate2's type on a CPU.
+        """
         self._folder = folder
         self._device = device
         self._compute = compute
         self._provenance = Provenance(name, revision)
+        self._lock = threading.Lock()
+        self._loaded: Any = None
 
     @property
     def provenance(self) -> Provenance:
@@ -100,14 +113,21 @@ class WhisperTranscriber:
         with ThreadPoolExecutor(min(len(batch), _workers())) as pool:
             return list(pool.map(lambda samples: self._spoken(samples, language), batch))
 
-    @cached_property
+    @property
     def _model(self) -> Any:
+        with self._lock:  # two threads must not load it twice
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> Any:
         from faster_whisper import WhisperModel
 
+        folder = self._folder()
         on_gpu = self._device == "auto" and _has_gpu()
         try:
             return WhisperModel(
-                str(self._folder),
+                str(folder),
                 device="cuda" if on_gpu else "cpu",
                 compute_type="default" if on_gpu else self._compute,
                 # Pieces side by side use the cores better than one piece on all of them.
@@ -117,7 +137,7 @@ class WhisperTranscriber:
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise ModelUnavailable(
-                f"the speech model in {self._folder} cannot be loaded: {error}"
+                f"the speech model in {folder} cannot be loaded: {error}"
             ) from error
 
     def _spoken(self, samples: Samples, language: str | None) -> Spoken:

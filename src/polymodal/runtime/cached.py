@@ -38,6 +38,7 @@ def through_cache(
     encode: Callable[[Result], Any | None],
     decode: Callable[[Source, Any], Result],
     content: Callable[[Source], Content] = content_of,
+    at_most: int = LAST_CHUNK,
 ) -> Iterator[tuple[Source, Result | Exception]]:
     """Yield `(source, result)` for every source, in order, lazily.
 
@@ -53,6 +54,7 @@ def through_cache(
             means that the value is not understood, and the result is computed.
         content: what of a source is hashed; a `MediaError` leaves the complaint to `compute`. Where
             sources are pairs: `lambda pair: content_of(pair[0]).joined(pair[1])`.
+        at_most: how many sources are hashed before the next is computed.
 
     Yields:
         The source with its result, or with the exception that `compute` gave for it. A result is
@@ -64,12 +66,12 @@ def through_cache(
         return
     run = _Run(cache, verb, model, parameters, encode, decode)
     each = iter(sources)
-    size = FIRST_CHUNK
+    size = min(FIRST_CHUNK, at_most)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="polymodal-hash") as pool:
         while chunk := list(islice(each, size)):
             contents = list(pool.map(lambda source: _content(content, source), chunk))
             yield from run.merged(run.look_up(chunk, contents), compute)
-            size = min(2 * size, LAST_CHUNK)
+            size = min(2 * size, at_most)
 
 
 def _content(content: Callable[[Source], Content], source: Source) -> Content | None:

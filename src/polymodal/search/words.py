@@ -17,7 +17,7 @@ __all__ = ["merge_kinds", "text_fields", "text_of"]
 
 PROSE = re.compile(
     r"alt|captions?|comments?|description|headline|keywords|label|name|notes|summary|tags|text"
-    r"|(sub)?title"
+    r"|speech|(sub)?title"
 )
 TWO_WORDS = re.compile(r"[^\W\d_]{2,}\W*\s\W*[^\W\d_]{2,}")
 NOT_PROSE = re.compile(r"^(https?|ftp|file)://|[\\/]\S*[\\/]", re.IGNORECASE)

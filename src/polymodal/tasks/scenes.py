@@ -18,8 +18,9 @@ from polymodal.results import Vector
 
 __all__ = ["Cut", "Sampled", "cut_scenes"]
 
-SAME_SCENE = 0.60
-"""Cosine to the scene so far, from which a frame belongs to it; see benchmarks/scenes.py."""
+SAME_SCENE = 0.70
+"""Cosine to the scene so far, from which a frame belongs to it: the middle of those with which
+benchmarks/scenes.py finds every cut and invents none."""
 SHORTEST_S = 1.0
 """What is shorter (a flash, a dissolve) joins the scene before it."""
 MOST_KEPT = 48

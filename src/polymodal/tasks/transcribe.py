@@ -2,32 +2,98 @@
 
 Notable: the sound streams: it is decoded, searched for speech and transcribed in pieces, and memory
 does not grow with its length. A file speaks one language: where it is not given, what most of its
-beginning is recognised as is used for the whole.
+beginning is recognised as is used for the whole. What was heard before of the same content comes
+from the cache, and no model is loaded for it.
 """
 
 from __future__ import annotations
 
 import difflib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from polymodal.errors import UsageError
+from polymodal.errors import MediaError, UsageError
+from polymodal.media.hashing import content_of
 from polymodal.media.limits import StreamLimits
-from polymodal.media.sound import RATE_HZ, Samples, SoundInput, open_sound
+from polymodal.media.sound import RATE_HZ, Samples, SoundInput, open_sound, sound_name
 from polymodal.models.protocols import Spoken, Transcriber
 from polymodal.models.voice import Piece, speech_pieces
 from polymodal.results_speech import SpeechSegment, Transcript
 from polymodal.runtime.batches import pipelined
+from polymodal.runtime.cache import Cache
+from polymodal.runtime.cached import through_cache
+from polymodal.runtime.journal import Call, Journal
 
 __all__ = ["OnHeard", "check_language", "transcribe", "transcribe_one"]
 
 OnHeard: TypeAlias = Callable[[float, float | None], None]
 """Told how many seconds of a sound are done, and of how many (None where the file does not say)."""
+VERB = "transcribe"
 AT_ONCE = 8
 """Pieces given to the model together."""
+AHEAD = 16
+"""Sounds hashed and looked up together: they may be large, and nothing is heard meanwhile."""
+
+
+@dataclass
+class _Work:
+    """Sounds to transcripts by the model, recorded in the journal."""
+
+    transcriber: Transcriber
+    language: str | None
+    limits: StreamLimits
+    progress: OnHeard | None
+    journal: Journal | None
+    workers: int
+
+    def run(self, sources: Iterator[SoundInput]) -> Iterator[tuple[SoundInput, Any]]:
+        """What `through_cache` calls for sounds that it does not know."""
+        check_language(self.transcriber, self.language)
+        stream = pipelined(
+            sources, self._hear, lambda batch: batch, batch_size=1, workers=self.workers
+        )
+        for source, outcome in stream:
+            if isinstance(outcome, Exception):
+                yield source, outcome
+                continue
+            found, latency_s = outcome
+            self._record(source, found, latency_s)
+            yield source, found
+
+    def _hear(self, source: SoundInput) -> tuple[Transcript, float]:
+        started = time.perf_counter()
+        found = transcribe_one(
+            self.transcriber,
+            source,
+            language=self.language,
+            limits=self.limits,
+            progress=self.progress,
+        )
+        return found, time.perf_counter() - started
+
+    def _record(self, source: SoundInput, found: Transcript, latency_s: float) -> None:
+        if self.journal is None:
+            return
+        try:
+            digest = content_of(source).sha256
+        except MediaError:  # gone since it was opened
+            digest = ""
+        call = Call(
+            verb=VERB,
+            model=found.provenance.model,
+            revision=found.provenance.revision,
+            parameters={"language": self.language},
+            inputs=[{"kind": "audio", "name": found.input, "sha256": digest}],
+            output=found.text,
+            confidence=_confidence(found.segments),
+            latency_s=latency_s,
+        )
+        self.journal.record([call])
 
 
 def transcribe(
@@ -38,18 +104,30 @@ def transcribe(
     limits: StreamLimits,
     progress: OnHeard | None = None,
     workers: int = 2,
-) -> Iterator[tuple[SoundInput, Transcript | Exception]]:
-    """Yield every source with its transcript or its `MediaError`, in order, lazily."""
-    check_language(transcriber, language)
-    return pipelined(
+    cache: Cache | None = None,
+    journal: Journal | None = None,
+) -> Iterator[tuple[SoundInput, Transcript | MediaError]]:
+    """Yield every source with its transcript or its `MediaError`, in order, lazily.
+
+    Raises:
+        UsageError: a language that the model does not know.
+    """
+    made_by = transcriber.provenance
+    stream = through_cache(
+        cache,
         sources,
-        lambda source: transcribe_one(
-            transcriber, source, language=language, limits=limits, progress=progress
-        ),
-        lambda batch: batch,
-        batch_size=1,
-        workers=workers,
+        _Work(transcriber, language, limits, progress, journal, workers).run,
+        verb=VERB,
+        model=f"{made_by.model}@{made_by.revision}",
+        parameters={"language": language, "max_s": limits.max_s},
+        encode=_encode,
+        decode=partial(_decode, transcriber),
+        content=partial(content_of, max_bytes=limits.max_bytes),
+        at_most=AHEAD,
     )
+    for source, outcome in stream:
+        assert isinstance(outcome, Transcript | MediaError), outcome
+        yield source, outcome
 
 
 def check_language(transcriber: Transcriber, language: str | None) -> None:
@@ -104,7 +182,7 @@ def transcribe_one(
         input=name,
         language=known if segments else None,
         language_probability=round(probability, 4) if segments else 0.0,
-        text=" ".join(segment.text for segment in segments),
+        text=_text(segments),
         segments=tuple(segments),
         duration_s=round(heard_s, 3),
         provenance=transcriber.provenance,
@@ -143,3 +221,46 @@ def _moved(batch: Sequence[Piece], spoken: Sequence[Spoken]) -> Iterator[SpeechS
                 start_s=round(piece.start_s + segment.start_s, 3),
                 end_s=round(piece.start_s + segment.end_s, 3),
             )
+
+
+def _confidence(segments: Sequence[SpeechSegment]) -> float | None:
+    """The mean over the time that is spoken; None where nobody speaks."""
+    spoken_s = sum(each.end_s - each.start_s for each in segments)
+    if spoken_s <= 0:
+        return None
+    return sum((each.end_s - each.start_s) * each.confidence for each in segments) / spoken_s
+
+
+def _encode(found: Transcript) -> Any | None:
+    """None where nobody speaks: an empty result is not kept, and is soon found again."""
+    if not found.segments:
+        return None
+    return {
+        "language": found.language,
+        "language_probability": float(found.language_probability),
+        "duration_s": float(found.duration_s),
+        "segments": [
+            [float(each.start_s), float(each.end_s), each.text, float(each.confidence)]
+            for each in found.segments
+        ],
+    }
+
+
+def _decode(transcriber: Transcriber, source: SoundInput, value: Any) -> Transcript:
+    segments = tuple(
+        SpeechSegment(float(start_s), float(end_s), str(text), float(confidence))
+        for start_s, end_s, text, confidence in value["segments"]
+    )
+    return Transcript(
+        input=sound_name(source),
+        language=str(value["language"]),
+        language_probability=float(value["language_probability"]),
+        text=_text(segments),
+        segments=segments,
+        duration_s=float(value["duration_s"]),
+        provenance=transcriber.provenance,
+    )
+
+
+def _text(segments: Iterable[SpeechSegment]) -> str:
+    return " ".join(segment.text for segment in segments)

@@ -1,7 +1,8 @@
-"""`watch`: a video to a timeline of scenes, each with a picture, its vector, and what is said.
+"""`watch`: a video to a timeline of scenes, each with a picture, its vector, words and speech.
 
 Notable: pictures and sound are read in two passes over the file, each a stream; the vectors are of
-the embedder's space, so a scene is found like any picture.
+the embedder's space, so a scene is found like any picture. A model that is not there leaves its
+field empty and a note; the others answer.
 """
 
 from __future__ import annotations
@@ -9,25 +10,29 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image
 
 from polymodal.errors import MediaError, MissingDependency, ModelUnavailable
 from polymodal.media.containers import StreamInput
-from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+from polymodal.media.limits import DEFAULT_LIMITS, DEFAULT_STREAM_LIMITS, StreamLimits
+from polymodal.media.moments import moment_path
 from polymodal.media.video import Frame, Video, open_video
-from polymodal.models.protocols import Embedder, Transcriber
+from polymodal.models.describing import Captioner
+from polymodal.models.protocols import Embedder
 from polymodal.results import Provenance
-from polymodal.results_speech import Scene, SpeechSegment, Timeline
+from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
 from polymodal.runtime.batches import pipelined
+from polymodal.runtime.cache import Cache
+from polymodal.runtime.journal import Journal
+from polymodal.tasks.caption import CaptionOptions, caption
 from polymodal.tasks.scenes import Cut, Sampled, cut_scenes
-from polymodal.tasks.transcribe import transcribe_one
 
 if TYPE_CHECKING:
     from polymodal.models.protocols import Pixels
 
-__all__ = ["OnWatched", "SceneCaptioner", "Watcher", "watch", "watch_one"]
+__all__ = ["OnWatched", "SceneCaptioner", "Watcher", "captions_by", "watch", "watch_one"]
 
 OnWatched: TypeAlias = Callable[[float, float | None], None]
 """Told how many seconds of a video are seen, and of how many (None where the file does not say)."""
@@ -49,18 +54,41 @@ class SceneCaptioner:
 
 @dataclass(frozen=True)
 class Watcher:
-    """The models that look and listen.
+    """The models that look, describe and listen.
 
     Attributes:
-        transcriber: opens the speech model, called when a video has sound; None listens to nothing.
+        hear: writes down the sound of a video; None listens to nothing.
+        captioner: opens what puts scenes into words; None describes nothing.
     """
 
     embedder: Embedder
-    transcriber: Callable[[], Transcriber] | None = None
-    captioner: SceneCaptioner | None = None
+    hear: Callable[[StreamInput], Transcript] | None = None
+    captioner: Callable[[], SceneCaptioner] | None = None
     limits: StreamLimits = DEFAULT_STREAM_LIMITS
     progress: OnWatched | None = None
-    language: str | None = None
+
+
+def captions_by(
+    captioner: Captioner, *, cache: Cache | None = None, journal: Journal | None = None
+) -> SceneCaptioner:
+    """The verb `caption` for scenes: the same words as for a scene's picture in a file."""
+
+    def describe(pictures: Sequence[Image.Image]) -> list[str]:
+        found = []
+        for _, outcome in caption(
+            captioner,
+            pictures,
+            CaptionOptions(),
+            limits=DEFAULT_LIMITS,
+            cache=cache,
+            journal=journal,
+        ):
+            if isinstance(outcome, MediaError):
+                raise outcome
+            found.append(outcome.text)
+        return found
+
+    return SceneCaptioner(describe, captioner.provenance)
 
 
 def watch(
@@ -85,10 +113,11 @@ def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
     duration_s = video.end_s
     if cuts:
         cuts[-1] = Cut(cuts[-1].start_s, max(duration_s, cuts[-1].end_s), cuts[-1].picture)
-    models = [Provenance(watcher.embedder.space.model, watcher.embedder.space.revision)]
+    space = watcher.embedder.space
     notes: list[str] = []
-    segments = _heard(watcher, source, video, models, notes)
-    captions = _captions(watcher, cuts, models, notes)
+    transcript = _heard(watcher, source, video, notes)
+    segments = transcript.segments if transcript else ()
+    captions, described_by = _described(watcher, video.name, cuts, notes)
     scenes = tuple(
         Scene(
             start_s=round(cut.start_s, 3),
@@ -107,9 +136,10 @@ def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
         duration_s=round(duration_s, 3),
         width_px=video.width_px,
         height_px=video.height_px,
-        space=watcher.embedder.space,
-        provenance=models[0],
-        models=tuple(models),
+        space=space,
+        provenance=Provenance(space.model, space.revision),
+        captioner=described_by,
+        transcriber=transcript.provenance if transcript else None,
         notes=tuple(notes),
     )
 
@@ -138,41 +168,45 @@ def _sampled(watcher: Watcher, video: Video) -> Iterator[Sampled]:
 
 
 def _heard(
-    watcher: Watcher,
-    source: StreamInput,
-    video: Video,
-    models: list[Provenance],
-    notes: list[str],
-) -> tuple[SpeechSegment, ...]:
-    if watcher.transcriber is None:
+    watcher: Watcher, source: StreamInput, video: Video, notes: list[str]
+) -> Transcript | None:
+    if watcher.hear is None:
         notes.append("speech: not listened to")
-        return ()
+        return None
     if not video.has_sound:
         notes.append("speech: the video has no audio track")
-        return ()
+        return None
     try:
-        transcriber = watcher.transcriber()
+        transcript = watcher.hear(source)
     except (MissingDependency, ModelUnavailable) as error:
         notes.append(f"speech: {error}")
-        return ()
-    transcript = transcribe_one(
-        transcriber, source, language=watcher.language, limits=watcher.limits
-    )
-    models.append(transcript.provenance)
+        return None
     if not transcript.segments:
         notes.append("speech: nobody speaks")
-    return transcript.segments
+    return transcript
 
 
-def _captions(
-    watcher: Watcher, cuts: Sequence[Cut], models: list[Provenance], notes: list[str]
-) -> list[str]:
+def _described(
+    watcher: Watcher, name: str, cuts: Sequence[Cut], notes: list[str]
+) -> tuple[Sequence[str | None], Provenance | None]:
+    """Captions in the order of the scenes, and whose they are."""
+    unknown = [None] * len(cuts)
     if watcher.captioner is None:
-        notes.append("caption: no captioner was given")
-        return [""] * len(cuts)
-    pictures = [Image.open(io.BytesIO(cut.picture.jpeg)) for cut in cuts]
-    models.append(watcher.captioner.provenance)
-    return list(watcher.captioner.caption(pictures))
+        notes.append("caption: not asked for")
+        return unknown, None
+    try:
+        captioner = watcher.captioner()
+        return captioner.caption([_picture(name, cut) for cut in cuts]), captioner.provenance
+    except (MissingDependency, ModelUnavailable) as error:
+        notes.append(f"caption: {error}")
+        return unknown, None
+
+
+def _picture(name: str, cut: Cut) -> Image.Image:
+    """The picture of a scene, called by its moment, as the journal names it."""
+    picture: Any = Image.open(io.BytesIO(cut.picture.jpeg))
+    picture.filename = moment_path(name, cut.start_s, cut.end_s)
+    return picture  # type: ignore[no-any-return]
 
 
 def _said_during(cut: Cut, segments: Sequence[SpeechSegment]) -> str:
