@@ -17,12 +17,12 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
+from polymodal.catalog.names import API_FAMILIES
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.api_shared import ApiGenerator, ApiModel, Price, Wire
 
-__all__ = ["API_FAMILIES", "is_generator_name", "known_api_models", "open_generator", "read_model"]
+__all__ = ["known_api_models", "open_generator", "read_model"]
 
-API_FAMILIES = ("anthropic", "gemini", "openai")
 KEYS = {
     "anthropic": ("ANTHROPIC_API_KEY",),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -42,11 +42,6 @@ class _Name:
     family: str
     model: str
     url: str
-
-
-def is_generator_name(name: object) -> bool:
-    """Whether a model's name is one of a generator behind an API."""
-    return isinstance(name, str) and name.partition(":")[0] in API_FAMILIES and ":" in name
 
 
 def open_generator(name: str) -> ApiGenerator:
