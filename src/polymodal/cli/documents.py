@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polymodal.catalog.names import is_generator_name
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
 from polymodal.cli.options import Budget, Json, NoCache, NoJournal, Quiet, Writer
 from polymodal.cli.output import Output
@@ -86,6 +87,8 @@ def extract(
     """
     out = Output(as_json=json, quiet=quiet)
     inputs = _documents(paths)
+    if model != "starter" and not is_generator_name(model):
+        raise UsageError(f"extract goes with starter or a model such as openai:MODEL, not {model}.")
     no_budget_for(model, budget)
     suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
     results: Iterator[Extraction | ItemError] = suite.extract(iter(inputs.files), schema)

@@ -98,6 +98,10 @@ class AnthropicWire:
             yield from stream.text_stream
             yield self._reply(stream.get_final_message())
 
+    def close(self) -> None:
+        """See `Wire.close`."""
+        self._client.close()
+
     def _reply(self, message: Any) -> Reply:
         blocks = getattr(message, "content", None)
         reason = getattr(message, "stop_reason", None)

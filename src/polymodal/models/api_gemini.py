@@ -114,16 +114,22 @@ class GeminiWire:
             raise self.caller.malformed("a stream that ended early")
         yield _reply(said, finish, usage)
 
+    def close(self) -> None:
+        """See `Wire.close`."""
+        self._client.close()
 
-def _parts(message: Message, most_bytes: int) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
+
+def _parts(message: Message, most_bytes: int) -> list[Any]:
+    from google.genai import types
+
+    parts: list[types.Part] = []
     for part in message.parts:
         if isinstance(part, ImagePart):
             picture = encode_picture(part.image, PICTURES.longest_px, most_bytes)
-            blob = {"mime_type": picture.media_type, "data": picture.content}
-            parts.append({"inline_data": blob})
+            blob = types.Blob(mime_type=picture.media_type, data=picture.content)
+            parts.append(types.Part(inline_data=blob))
         elif isinstance(part, TextPart):
-            parts.append({"text": part.text})
+            parts.append(types.Part(text=part.text))
     return parts
 
 

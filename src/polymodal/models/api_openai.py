@@ -137,6 +137,10 @@ class OpenAIWire:
             logprob=sum(known) if known else None,
         )
 
+    def close(self) -> None:
+        """See `Wire.close`."""
+        self._client.close()
+
 
 def _message(message: Message, most_bytes: int) -> dict[str, Any]:
     if message.role != "user":

@@ -9,6 +9,7 @@ before it answers counts as output at every vendor, so its card leaves room for 
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -145,6 +146,10 @@ class Wire(Protocol):
         """The same in pieces; the last item is the whole reply."""
         ...
 
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
 
 class ApiGenerator:
     """A `Generator` (and a `StreamingGenerator`, and `Priced`) behind an API."""
@@ -153,6 +158,8 @@ class ApiGenerator:
         """No request is made."""
         self.model = model
         self._wire = wire
+        # With the generator go its connections, which not every SDK closes by itself.
+        weakref.finalize(self, wire.close)
         settings = f"{model.effort} {wire.pictures.longest_px}px"
         self.info = GeneratorInfo(
             model=model.name,
