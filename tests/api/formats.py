@@ -43,6 +43,16 @@ GEMINI_SETTINGS = {
 } | {"responseJsonSchema", "thinkingConfig"}
 
 
+def in_camel_case(value: Any) -> Any:
+    """A request to Google with the one spelling of each name; its JSON allows two of them."""
+    if isinstance(value, list):
+        return [in_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    named = {re.sub(r"_([a-z])", lambda found: found[1].upper(), k): v for k, v in value.items()}
+    return {k: v if k == "responseJsonSchema" else in_camel_case(v) for k, v in named.items()}
+
+
 def problems_of(vendor: str, headers: Mapping[str, str], body: Any) -> list[str]:
     """Everything that the vendor's format does not allow."""
     if not isinstance(body, dict):

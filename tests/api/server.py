@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.api.formats import problems_of
+from tests.api.formats import in_camel_case, problems_of
 
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 PROMPT_TOKENS, TOKENS = 1000, 20
@@ -92,7 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
         if vendor is None:
             self._send(404, {"error": {"message": f"no path {self.path}"}})
             return
-        received = Received(vendor, self.path, headers, json.loads(content))
+        body = json.loads(content)
+        if vendor == "gemini":
+            body = in_camel_case(body)
+        received = Received(vendor, self.path, headers, body)
         service = self.service
         with service.lock:
             service.at_once += 1
