@@ -155,8 +155,7 @@ def ask(
     rows = []
     for item in succeeded(name_the_cost(suite, model, out, items), out):
         out.line(_answer_values(item))
-        shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
-        rows.append([item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)])
+        rows.append(_row(item))
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
     name_the_starter(model, out)
     out.finish()
@@ -179,6 +178,11 @@ def _answer_values(item: Answer) -> dict[str, Any]:
         "abstained": item.abstained,
         "evidence": [each.to_dict() for each in item.evidence],
     }
+
+
+def _row(item: Answer) -> list[str]:
+    shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
+    return [item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)]
 
 
 def _reason(item: Answer) -> str:
