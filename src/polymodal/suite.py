@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_generator_name
+from polymodal.catalog.names import is_generator_name, no_vectors
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
@@ -313,10 +313,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
 
     def _text_vectors(self) -> TextVectors:
         if is_generator_name(self._model):
-            raise UsageError(
-                f"{self._model} writes text and has no vectors: it answers caption, ask and"
-                " extract. For everything else name a model such as starter."
-            )
+            raise no_vectors(self._model)
         return self._checking_vectors()
 
     def _checking_vectors(self) -> TextVectors:

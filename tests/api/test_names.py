@@ -42,6 +42,11 @@ def test_a_wrong_name_says_what_is_wrong(name: str, said: str) -> None:
     assert "secret-word" not in str(caught.value)
 
 
+def test_a_misspelt_family_is_guessed() -> None:
+    with pytest.raises(pm.ModelUnavailable, match=r"'openai:gpt-5\.4'"):
+        pm.Suite("opnai:gpt-5.4").embed(texts=["red"])
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_without_a_key_the_variable_is_named(
     service: Service, monkeypatch: pytest.MonkeyPatch, vendor: str

@@ -149,9 +149,8 @@ def ask(
     else:
         inputs, asked = find_inputs(paths or []), question or []
         answers = suite.ask(iter(inputs.files), asked, **checks)
-        items = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
-        if teller is None:
-            items = tracked(items, len(inputs) * len(asked), out, "asking")
+        results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
+        items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
     rows = []
     for item in succeeded(name_the_cost(suite, model, out, items), out):
         out.line(_answer_values(item))
