@@ -143,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
+        if how == "late":  # a failure that is noticed after the status was sent
+            events = iter([_error(received.vendor, 503, LATE[received.vendor], "Overloaded.")])
         for event in events:
             name = f"event: {event['type']}\n" if received.vendor == "anthropic" else ""
             self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
@@ -181,6 +183,9 @@ FAILURES = {
     "bad_request": (400, "invalid_request_error", "the prompt is too long: 300000 tokens"),
     "quota": (429, "insufficient_quota", "You exceeded your current quota."),
 }
+
+
+LATE = {"anthropic": "overloaded_error", "openai": "server_error", "gemini": "unavailable"}
 
 
 def _vendor(path: str) -> str | None:

@@ -158,6 +158,20 @@ def test_a_stream_that_breaks_is_not_begun_again(
     assert len(waits) == 1
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_failure_inside_a_stream_is_tried_again(
+    service: Service, waits: list[float], vendor: str
+) -> None:
+    service.plan = ["late", "late"]
+    *_, whole = open_generator(MODELS[vendor]).stream(HELLO)
+    assert isinstance(whole, pm.Generation)
+    assert len(service.received) == 3
+    service.plan = ["late"] * 5
+    with pytest.raises(pm.ModelError, match="Overloaded") as caught:
+        list(open_generator(MODELS[vendor]).stream(HELLO))
+    assert caught.value.reason == "overloaded"
+
+
 def test_a_server_that_is_not_there_is_named(service: Service, waits: list[float]) -> None:
     address = "http://127.0.0.1:9/v1"
     (answer,) = open_generator(f"openai:qwen@{address}").generate([HELLO])

@@ -81,7 +81,7 @@ def test_threads_together_never_pass_a_budget() -> None:
     with ThreadPoolExecutor(8) as pool:
         sent = sum(pool.map(ask, range(500)))
     assert spending.spent_usd <= 1.0
-    assert 97 <= sent <= 100  # nearly everything is used: 0.01 each, while 0.03 still fits
+    assert 70 <= sent <= 100  # seven others may hold 0.03 each when one is refused
     assert spending.answers == sent
 
 

@@ -29,6 +29,8 @@ LONGEST_WAIT_S = 60.0
 JITTER = 0.25
 PASSING = {408, 409, 425, 429}
 """Statuses below 500 that another try can help."""
+PASSING_KINDS = {"api_error", "overloaded_error", "rate_limit_error", "server_error"}
+"""The same, in the words of services that notice too late for a status."""
 NO_KEY, NO_MODEL = {401, 403}, {404}
 SHOWN = 300
 """Characters of what a service says."""
@@ -117,13 +119,17 @@ class Caller:
 
     def _understood(self, error: Exception) -> _Fault:
         response = getattr(error, "response", None)
-        status = getattr(response, "status_code", None) or getattr(error, "code", None)
+        status = getattr(error, "code", None)  # inside a stream it is the only one; a word at some
+        if not isinstance(status, int):
+            status = getattr(response, "status_code", None)
         if isinstance(status, int) and status >= 400:
             return self._refused(status, response, error)
         if isinstance(error, self.unreachable) or _of_transport(error):
             late = "timeout" in type(error).__name__.lower()
             said = "no answer in time" if late else "no connection"
             return _Fault("timeout" if late else "unreachable", None, said, again=True)
+        if _kind(error) in PASSING_KINDS:  # inside a stream, after a status of 200
+            return _Fault("overloaded", None, self._clean(_message(error)), again=True)
         said = self._clean(f"{type(error).__name__}: {error}")
         return _Fault("malformed", None, said, again=False)
 
@@ -189,13 +195,21 @@ def _of_transport(error: Exception) -> bool:
 
 def _message(error: Exception) -> str:
     """What the service said, without what the SDK puts around it."""
+    inner = _body(error)
+    message = inner.get("message") if isinstance(inner, Mapping) else inner
+    return str(message or getattr(error, "message", None) or error)
+
+
+def _kind(error: Exception) -> str:
+    """The service's own word for a failure."""
+    inner = _body(error)
+    return str(inner.get("type") or "") if isinstance(inner, Mapping) else ""
+
+
+def _body(error: Exception) -> Any:
+    """What the service answered, as far as it is JSON: the error in it, or nothing."""
     body = getattr(error, "body", None) or getattr(error, "details", None)
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        message = inner.get("message") if isinstance(inner, Mapping) else inner
-        if message:
-            return str(message)
-    return str(getattr(error, "message", None) or error)
+    return body.get("error", body) if isinstance(body, Mapping) else None
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
