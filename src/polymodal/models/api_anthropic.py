@@ -26,7 +26,8 @@ from polymodal.models.messages import (
 __all__ = ["AnthropicWire"]
 
 PICTURES = PictureLimits(longest_px=1568, most_bytes=3_750_000, request_bytes=22_000_000)
-"""5 MB a picture and 32 MB a request, both as base64; more than 1,568 pixels are scaled down."""
+"""5 MB a picture and 32 MB a request, both as base64. Some models look at 2,576 pixels, for nearly
+three times the tokens; all of them look at 1,568."""
 FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
