@@ -13,7 +13,9 @@
     ├── ModelUnavailable                     no source has the weights                exit code 3
     │   └── DamagedWeights                   a weight file fails its checksum
     ├── MissingDependency                    an extra is not installed                exit code 3
-    ├── InvalidAnswer                    a generator's answer does not fit its schema exit code 1
+    ├── ModelError                       a model's service failed on one request      exit code 1
+    ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
+    ├── InvalidAnswer                    a generator's answer is not what was asked   exit code 1
     ├── ItemsFailed                          `.vectors` of a batch in which items failed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
@@ -32,6 +34,7 @@ from typing import Literal
 
 __all__ = [
     "Attempt",
+    "BudgetExceeded",
     "CollectionDamaged",
     "CollectionError",
     "CollectionLocked",
@@ -45,6 +48,7 @@ __all__ = [
     "MediaNotFound",
     "MediaTooLarge",
     "MissingDependency",
+    "ModelError",
     "ModelUnavailable",
     "PolicyError",
     "PolymodalError",
@@ -145,9 +149,35 @@ class MissingDependency(PolymodalError):
     exit_code = 3
 
 
+class ModelError(PolymodalError):
+    """A model's service gave no answer to one request, after all retries that could help.
+
+    Attributes:
+        model: the name it was asked by, e.g. `openai:gpt-5.4-mini`.
+        reason: "rate_limited", "overloaded" (5xx), "timeout", "unreachable", "rejected" (the
+            request itself, 4xx), or "malformed" (what came back is no answer).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        reason: Literal[
+            "rate_limited", "overloaded", "timeout", "unreachable", "rejected", "malformed"
+        ],
+        message: str,
+    ) -> None:
+        self.model = model
+        self.reason = reason
+        super().__init__(f"{model}: {message}")
+
+
+class BudgetExceeded(PolymodalError):
+    """A request was not sent, because with it the budget could have been passed."""
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One answer that a generator gave when it was asked for a schema.
+    """One answer that a generator gave and that could not be used, or could.
 
     Attributes:
         text: as it came.
@@ -161,7 +191,7 @@ class Attempt:
 
 
 class InvalidAnswer(PolymodalError):
-    """A generator was asked for a schema and gave nothing that fits it.
+    """A generator gave nothing that can be used: no data for its schema, or no whole answer.
 
     Attributes:
         reason: "truncated" (more tokens than `max_tokens`), "refused", "failed" (the call itself),

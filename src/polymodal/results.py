@@ -201,7 +201,7 @@ class CaptionCandidate:
     """A caption that was considered; `score` as in `Caption`."""
 
     text: str
-    score: float
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -210,13 +210,14 @@ class Caption:
 
     Attributes:
         score: how sure the model is of its words: their geometric mean probability, 0..1. It
-            compares captions of one model; it is not the probability of being right.
+            compares captions of one model; it is not the probability of being right. None where
+            the model does not tell.
         candidates: best first; the first is the caption.
     """
 
     input: str
     text: str
-    score: float
+    score: float | None
     candidates: tuple[CaptionCandidate, ...]
     provenance: Provenance
 

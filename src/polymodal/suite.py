@@ -13,19 +13,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from polymodal.catalog.names import is_generator_name, no_vectors
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
+from polymodal.suite_captions import CaptionVerbs
 from polymodal.suite_documents import DocumentVerbs
 from polymodal.suite_speech import SpeechVerbs
 
 if TYPE_CHECKING:
     from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import ImageInput, Limits
-    from polymodal.models.describing import Captioner, Style
+    from polymodal.models.describing import Captioner
     from polymodal.models.protocols import Device, Embedder, Reader, Transcriber
     from polymodal.results import (
-        Caption,
         Classification,
         Embeddings,
         ItemError,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
+class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -63,11 +64,14 @@ class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
         reader: Reader | None = None,
         transcriber: str | Transcriber = "starter",
         stream_limits: StreamLimits | None = None,
+        budget_usd: float | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
         Args:
-            model: a model's name, the path of a model folder, or any `Embedder`.
+            model: a model's name, the path of a model folder, or any `Embedder`. A generator's name
+                (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`) answers `caption`, `ask` and
+                `extract`; what checks its answers is the starter.
             device: "cpu", or "auto" to use an accelerator that the runtime offers.
             limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
             home: where named collections, the cache and the journal live.
@@ -76,6 +80,8 @@ class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
             reader: what reads text in pictures; RapidOCR by default.
             transcriber: a speech model's name or folder, or any `Transcriber`.
             stream_limits: what a sound or video may be at most.
+            budget_usd: what generators behind APIs may cost; a request that could pass it is not
+                sent, and is a `BudgetExceeded` in its place. None only counts (`spending`).
         """
         self._model = model
         self._device = device
@@ -89,6 +95,7 @@ class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
         self._captioner: Captioner | None = None
         self._speech = transcriber
         self._stream_limits = stream_limits
+        self._budget_usd = budget_usd
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -284,76 +291,6 @@ class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
         rules, texts, limits = open_policy(policy), self._text_vectors(), self._picture_limits()
         return gather(images, lambda each: moderate(texts, each, rules, limits=limits))
 
-    @overload
-    def caption(  # type: ignore[overload-overlap]
-        self, images: ImageInput, *, style: Style = ..., about: str = ..., candidates: int = ...
-    ) -> Caption: ...
-
-    @overload
-    def caption(
-        self,
-        images: Sequence[ImageInput],
-        *,
-        style: Style = ...,
-        about: str = ...,
-        candidates: int = ...,
-    ) -> list[Caption | ItemError]: ...
-
-    @overload
-    def caption(
-        self,
-        images: Iterator[ImageInput],
-        *,
-        style: Style = ...,
-        about: str = ...,
-        candidates: int = ...,
-    ) -> Iterator[Caption | ItemError]: ...
-
-    def caption(
-        self, images: Any, *, style: Style = "plain", about: str = "", candidates: int = 1
-    ) -> Any:
-        """Say what pictures show, in a sentence each.
-
-        Args:
-            style: "plain", "short" or "detailed".
-            about: words that the caption should take up.
-            candidates: how many captions a picture, best first, in `Caption.candidates`.
-
-        Raises:
-            ModelUnavailable: when the model has no captioner.
-            UsageError: for options that cannot be used.
-        """
-        from polymodal.tasks.caption import CaptionOptions, caption
-
-        options = CaptionOptions(style, about, candidates)
-        captioner, limits = self.captioner(), self._picture_limits()
-        cache, journal = self.cache, self.journal
-        return gather(
-            images,
-            lambda each: caption(
-                captioner, each, options, limits=limits, cache=cache, journal=journal
-            ),
-        )
-
-    def captioner(self) -> Captioner:
-        """What describes pictures, opened on first use; it shares the embedder's image tower.
-
-        Raises:
-            ModelUnavailable: when the model has no captioner.
-        """
-        from polymodal.catalog.captioners import open_captioner
-        from polymodal.models.describing import Captioner
-
-        embedder = self.embedder()
-        with self._lock:
-            if self._captioner is None:
-                if isinstance(self._model, Captioner):
-                    self._captioner = self._model
-                else:
-                    name = self._model if isinstance(self._model, str | os.PathLike) else None
-                    self._captioner = open_captioner(name, embedder=embedder)
-            return self._captioner
-
     def collection(
         self, name_or_path: str | os.PathLike[str], *, create: bool = True
     ) -> Collection:
@@ -375,11 +312,17 @@ class Suite(AnswerVerbs, DocumentVerbs, SpeechVerbs):
         )
 
     def _text_vectors(self) -> TextVectors:
+        if is_generator_name(self._model):
+            raise no_vectors(self._model)
+        return self._checking_vectors()
+
+    def _checking_vectors(self) -> TextVectors:
+        """What answers are compared with a picture by: the model's vectors, else the starter's."""
         with self._lock:
             if self._texts is None:
                 from polymodal.runtime.texts import TextVectors
 
-                model = self._model
+                model = "starter" if is_generator_name(self._model) else self._model
                 if isinstance(model, str | os.PathLike):
                     from polymodal.catalog.opening import open_embedder
 

@@ -42,7 +42,10 @@ class AnswerVerbs:
         """See `Suite.captioner`."""
 
     @abstractmethod
-    def _text_vectors(self) -> TextVectors: ...
+    def _checking_vectors(self) -> TextVectors: ...
+
+    @abstractmethod
+    def _writer(self, given: str | Generator | None) -> Generator | None: ...
 
     @abstractmethod
     def _picture_limits(self) -> Limits: ...
@@ -55,7 +58,7 @@ class AnswerVerbs:
         *,
         threshold: float | None = ...,
         grounded: bool = ...,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> Answer: ...
 
     @overload
@@ -66,7 +69,7 @@ class AnswerVerbs:
         *,
         threshold: float | None = ...,
         grounded: bool = ...,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> list[Answer | ItemError]: ...
 
     @overload
@@ -77,7 +80,7 @@ class AnswerVerbs:
         *,
         threshold: float | None = ...,
         grounded: bool = ...,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> Iterator[Answer | ItemError]: ...
 
     def ask(
@@ -87,7 +90,7 @@ class AnswerVerbs:
         *,
         threshold: float | None = None,
         grounded: bool = True,
-        generator: Generator | None = None,
+        generator: str | Generator | None = None,
     ) -> Any:
         """Answer a question, or several, about pictures; or abstain, with the reasons.
 
@@ -97,7 +100,7 @@ class AnswerVerbs:
             question: of several, each picture gives that many results, one after the other.
             threshold: confidence, 0..1, under which it abstains; the model's own by default.
             grounded: whether answers are checked against the picture and the text in it.
-            generator: what answers, instead of the model's captioner.
+            generator: what answers, instead of the model's captioner: a name, or any `Generator`.
 
         Returns:
             An `Answer` for one picture and one question; else a list, or for an iterator of
@@ -105,7 +108,7 @@ class AnswerVerbs:
 
         Raises:
             UsageError: an empty question, one that is too long, or a wrong threshold.
-            ModelUnavailable: when the model has no captioner.
+            ModelUnavailable: when the model has no captioner, or the generator cannot be reached.
         """
         from polymodal.tasks.questions import parse
 
@@ -125,7 +128,7 @@ class AnswerVerbs:
         *,
         threshold: float | None = None,
         grounded: bool = True,
-        generator: Generator | None = None,
+        generator: str | Generator | None = None,
     ) -> list[Answer | ItemError]:
         """The same for pictures with a question each: pairs, or a CSV or JSONL file of them.
 
@@ -142,16 +145,17 @@ class AnswerVerbs:
         pairs: Iterable[tuple[ImageInput, str]],
         threshold: float | None,
         grounded: bool,
-        generator: Generator | None,
+        generator: str | Generator | None,
     ) -> Any:
         from polymodal.tasks.answering import Asking
         from polymodal.tasks.ask import ask
 
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
-        asking = Asking(self._text_vectors(), self._lines_of, threshold, grounded)
+        asking = Asking(self._checking_vectors(), self._lines_of, threshold, grounded)
+        writer = self._writer(generator)
         return ask(
-            self.captioner if generator is None else generator,
+            self.captioner if writer is None else writer,
             pairs,
             asking,
             limits=self._picture_limits(),

@@ -37,6 +37,9 @@ class DocumentVerbs:
         def journal(self) -> Journal | None: ...
 
     @abstractmethod
+    def _writer(self, given: str | Generator | None) -> Generator | None: ...
+
+    @abstractmethod
     def _picture_limits(self) -> Limits:
         """What a picture or a document may be at most."""
 
@@ -83,7 +86,7 @@ class DocumentVerbs:
         documents: DocumentInput,
         schema: SchemaInput | None = ...,
         *,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> Extraction: ...
 
     @overload
@@ -92,7 +95,7 @@ class DocumentVerbs:
         documents: Sequence[DocumentInput],
         schema: SchemaInput | None = ...,
         *,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> list[Extraction | ItemError]: ...
 
     @overload
@@ -101,7 +104,7 @@ class DocumentVerbs:
         documents: Iterator[DocumentInput],
         schema: SchemaInput | None = ...,
         *,
-        generator: Generator | None = ...,
+        generator: str | Generator | None = ...,
     ) -> Iterator[Extraction | ItemError]: ...
 
     def extract(
@@ -109,14 +112,15 @@ class DocumentVerbs:
         documents: Any,
         schema: SchemaInput | None = None,
         *,
-        generator: Generator | None = None,
+        generator: str | Generator | None = None,
     ) -> Any:
         """Documents to typed data, with the confidence of each field and the line it came from.
 
         Args:
             schema: a pydantic model class, a JSON Schema, or its file; `Receipt` by default. What
                 its rules find wrong is in `problems`, beside the value.
-            generator: fills what the receipt model cannot; without one such fields are None.
+            generator: fills what the receipt model cannot, a name or any `Generator`; without one
+                such fields are None.
 
         Raises:
             UsageError: a schema that is none.
@@ -126,9 +130,10 @@ class DocumentVerbs:
         from polymodal.runtime.recorded import recorded
         from polymodal.tasks.extract import Extractor, extract
 
-        if generator is not None:
-            generator = recorded(generator, self.journal, "extract")
-        extractor = Extractor.open(schema, generator)
+        writer = self._writer(generator)
+        if writer is not None:
+            writer = recorded(writer, self.journal, "extract")
+        extractor = Extractor.open(schema, writer)
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
         return gather(
             documents, lambda each: extract(extractor, reader, each, limits=limits, cache=cache)

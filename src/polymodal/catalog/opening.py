@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.cards import Card, parse_card
+from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.protocols import Device, Embedder, ModelRequest
@@ -32,10 +33,13 @@ def open_embedder(name: str, *, device: Device = "auto") -> Embedder:
     Raises:
         ModelUnavailable: when no source has it, with the nearest names that exist.
         DamagedWeights: when its manifest or card cannot be read.
-        UsageError: when `device` is not known, or a plugin returns something else.
+        UsageError: when `device` is not known, a plugin returns something else, or the name is that
+            of a generator.
     """
     if device not in ("auto", "cpu"):
         raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    if is_generator_name(name):
+        raise no_vectors(name)
     if name not in PACKAGES and not Path(name).expanduser().is_dir():
         family, _, variant = name.partition(":")
         plugins = _plugins()
@@ -116,6 +120,10 @@ def _from_plugin(point: Any, request: ModelRequest) -> Embedder:
 def _unknown(name: str, known: list[str]) -> str:
     looks_like_path = os.sep in name or name.startswith((".", "~"))
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    family, colon, model = name.partition(":")
+    if colon:  # for the verbs that a generator answers
+        near = difflib.get_close_matches(family, API_FAMILIES, n=1)
+        close += [f"{each}:{model}" for each in near]
     tried = [f"the folder {name} (not there)", f"the models {', '.join(sorted(known))}"]
     hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""
     if looks_like_path:

@@ -44,11 +44,13 @@ def open_suite(
     no_cache: bool = False,
     no_journal: bool = False,
     transcriber: str = "starter",
+    budget: float | None = None,
 ) -> Suite:
     """The suite on the models asked for; their weights are read on first use.
 
     Args:
         no_cache, no_journal: `--no-cache` and `--no-journal` of a generative verb.
+        budget: `--budget`, in US dollars.
     """
     from polymodal.suite import Suite
 
@@ -59,6 +61,7 @@ def open_suite(
         cache=not no_cache,
         journal=not no_journal,
         transcriber=transcriber,
+        budget_usd=budget,
     )
 
 

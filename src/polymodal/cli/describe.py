@@ -16,8 +16,19 @@ from polymodal.cli.common import (
     succeeded,
     tracked,
 )
-from polymodal.cli.options import Device, Json, Model, NoCache, NoJournal, Paths, Quiet
+from polymodal.cli.options import (
+    Budget,
+    Device,
+    Json,
+    NoCache,
+    NoJournal,
+    Paths,
+    Quiet,
+    Stream,
+    Writer,
+)
 from polymodal.cli.output import Output
+from polymodal.cli.writing import name_the_cost, no_budget_for, told
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +50,9 @@ def caption(
         int, typer.Option(metavar="N", min=1, max=20, help="Captions a picture, best first.")
     ] = 1,
     json: Json = False,
-    model: Model = "starter",
+    model: Writer = "starter",
+    stream: Stream = False,
+    budget: Budget = None,
     device: Device = "auto",
     no_cache: NoCache = False,
     no_journal: NoJournal = False,
@@ -54,16 +67,25 @@ def caption(
     With --json a line is {"input", "caption", "score"}, and "candidates" with --candidates.
     """
     out = Output(as_json=json, quiet=quiet)
+    no_budget_for(model, budget)
     inputs = find_inputs(paths)
-    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal)
+    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
+    writer, teller = told(suite, model, out, stream=stream)
     asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
-    results: Iterator[Caption | ItemError] = suite.caption(iter(inputs.files), **asked)
-    items = tracked(inputs.with_errors(results), len(inputs), out, "captioning")
+    results: Iterator[Caption | ItemError] = suite.caption(
+        iter(inputs.files), generator=writer, **asked
+    )
+    items = name_the_cost(suite, model, out, inputs.with_errors(results))
+    if teller is None:
+        items = tracked(items, len(inputs), out, "captioning")
     for item in succeeded(items, out):
         out.line(_values(item, candidates))
+        if teller is not None and item.input in teller.names:
+            continue
         # Lines, not a table: a caption cut to a column's width says less than none.
         for number, each in enumerate(item.candidates):
-            out.text(f"{'  or' if number else item.input}: {each.text} ({each.score:.2f})")
+            sure = "" if each.score is None else f" ({each.score:.2f})"
+            out.text(f"{'  or' if number else item.input}: {each.text}{sure}")
     name_the_starter(model, out)
     out.finish()
 
@@ -97,7 +119,9 @@ def ask(
         typer.Option("--no-grounding", help="Do not check answers against the picture."),
     ] = False,
     json: Json = False,
-    model: Model = "starter",
+    model: Writer = "starter",
+    stream: Stream = False,
+    budget: Budget = None,
     device: Device = "auto",
     no_cache: NoCache = False,
     no_journal: NoJournal = False,
@@ -115,8 +139,10 @@ def ask(
     if (pairs is None) == (not paths) or (pairs is None) != bool(question):
         raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
     probability(threshold, "--threshold")
-    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal)
-    checks: Any = {"threshold": threshold, "grounded": not no_grounding}
+    no_budget_for(model, budget)
+    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
+    writer, teller = told(suite, model, out, stream=stream)
+    checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
@@ -124,12 +150,11 @@ def ask(
         inputs, asked = find_inputs(paths or []), question or []
         answers = suite.ask(iter(inputs.files), asked, **checks)
         results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
-        items = tracked(results, len(inputs) * len(asked), out, "asking")
+        items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
     rows = []
-    for item in succeeded(items, out):
+    for item in succeeded(name_the_cost(suite, model, out, items), out):
         out.line(_answer_values(item))
-        shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
-        rows.append([item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)])
+        rows.append(_row(item))
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
     name_the_starter(model, out)
     out.finish()
@@ -152,6 +177,11 @@ def _answer_values(item: Answer) -> dict[str, Any]:
         "abstained": item.abstained,
         "evidence": [each.to_dict() for each in item.evidence],
     }
+
+
+def _row(item: Answer) -> list[str]:
+    shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
+    return [item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)]
 
 
 def _reason(item: Answer) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polymodal.catalog.names import is_generator_name
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
-from polymodal.cli.options import Json, NoCache, Quiet
+from polymodal.cli.options import Budget, Json, NoCache, NoJournal, Quiet, Writer
 from polymodal.cli.output import Output
+from polymodal.cli.writing import name_the_cost, no_budget_for
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +70,10 @@ def extract(
         typer.Option(metavar="FILE", help="A JSON Schema; receipts and invoices by default."),
     ] = None,
     json: Json = False,
+    model: Writer = "starter",
+    budget: Budget = None,
     no_cache: NoCache = False,
+    no_journal: NoJournal = False,
     quiet: Quiet = False,
 ) -> None:
     """Turn receipts and invoices into typed data.
@@ -82,11 +87,13 @@ def extract(
     """
     out = Output(as_json=json, quiet=quiet)
     inputs = _documents(paths)
-    results: Iterator[Extraction | ItemError] = open_suite(
-        "starter", "auto", no_cache=no_cache
-    ).extract(iter(inputs.files), schema)
+    if model != "starter" and not is_generator_name(model):
+        raise UsageError(f"extract goes with starter or a model such as openai:MODEL, not {model}.")
+    no_budget_for(model, budget)
+    suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
+    results: Iterator[Extraction | ItemError] = suite.extract(iter(inputs.files), schema)
     items = tracked(inputs.with_errors(results), len(inputs), out, "extracting")
-    for item in succeeded(items, out):
+    for item in succeeded(name_the_cost(suite, model, out, items), out):
         evidence = {name: _evidence(each) for name, each in item.evidence.items()}
         out.line(
             {

@@ -8,6 +8,7 @@ import typer
 
 __all__ = [
     "DEFAULT_COLLECTION",
+    "Budget",
     "CollectionName",
     "Count",
     "Device",
@@ -18,7 +19,9 @@ __all__ = [
     "NoJournal",
     "Paths",
     "Quiet",
+    "Stream",
     "Where",
+    "Writer",
 ]
 
 DEFAULT_COLLECTION = "default"
@@ -32,6 +35,20 @@ Model = Annotated[
     str,
     typer.Option("--model", "-m", metavar="NAME", help="A model's name, or its folder."),
 ]
+Writer = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A model's name or folder, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(metavar="USD", help="Stop before answers of a paid model cost more than this."),
+]
+Stream = Annotated[bool, typer.Option("--stream", help="Print an answer while it is written.")]
 Device = Annotated[
     str,
     typer.Option("--device", metavar="auto|cpu", help="Where the model runs."),

@@ -7,7 +7,7 @@ single items (media are opened before they reach it).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -38,10 +38,12 @@ __all__ = [
     "Generator",
     "ModelRequest",
     "Pixels",
+    "Priced",
     "ReadPage",
     "Reader",
     "Samples",
     "Spoken",
+    "StreamingGenerator",
     "Transcriber",
 ]
 
@@ -178,6 +180,32 @@ class Generator(Protocol):
             UsageError: what `GeneratorInfo.check` finds; nothing was computed.
             ModelUnavailable: the weights or the service cannot be reached at all.
         """
+        ...
+
+
+@runtime_checkable
+class StreamingGenerator(Generator, Protocol):
+    """A generator that can say its answer piece by piece."""
+
+    def stream(
+        self, conversation: Conversation, options: GenerationOptions = GREEDY
+    ) -> Iterator[str | Generation]:
+        """Pieces of the answer as they come; the last item is the whole `Generation`.
+
+        Raises:
+            PolymodalError: see `Generator.generate`; also after pieces that came.
+        """
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A generator that knows what it costs."""
+
+    def most_usd(
+        self, conversation: Conversation, options: GenerationOptions = GREEDY
+    ) -> float | None:
+        """The most that an answer can cost, in US dollars, before it is asked for; None unknown."""
         ...
 
 

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 
-from polymodal.errors import PolymodalError
+from polymodal.errors import BudgetExceeded, PolymodalError
 from polymodal.models.messages import (
     GREEDY,
     AudioPart,
@@ -68,6 +68,7 @@ class RecordedGenerator:
             [
                 self._call(conversation, answer, parameters, latency_s, len(batch))
                 for conversation, answer in zip(batch, answers, strict=True)
+                if not isinstance(answer, BudgetExceeded)  # nobody was asked
             ]
         )
 

@@ -125,8 +125,7 @@ def _checked(
 ) -> Outcome:
     text, made_by = generation.text.strip(), case.made_by
     if not generation.complete or text.lower().strip(" .!") in UNSURE:
-        why = f"{made_by.model} gave no answer ({generation.finish_reason})"
-        return asking.unsure(case, Evidence("model", why))
+        return asking.unsure(case, _no_answer(made_by.model, generation))
     own = generation.confidence
     prior = TRUST if own is None else own
     if own is None:
@@ -141,6 +140,16 @@ def _checked(
         evidence += checked
     each = [(text, confidence)]
     return asking.answer(case, each, confidence, evidence)
+
+
+def _no_answer(model: str, generation: Generation) -> Evidence:
+    """Why there is none; what is "missing" may be there another time, and is not kept."""
+    if generation.finish_reason == "length":
+        count = generation.tokens or "too many"
+        return Evidence("missing", f"{model} was cut off after {count} tokens (truncated)")
+    if generation.finish_reason == "refused":
+        return Evidence("missing", f"{model} would not answer (refused)")
+    return Evidence("model", f"{model} gave no answer")
 
 
 def _check(

@@ -1,0 +1,82 @@
+"""What commands share whose answers a generator behind an API may write: stream, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from polymodal.catalog.names import is_generator_name
+from polymodal.cli.output import Output, printable
+from polymodal.errors import UsageError
+
+if TYPE_CHECKING:
+    from polymodal.suite import Suite
+
+__all__ = ["Told", "name_the_cost", "no_budget_for", "told"]
+
+Item = TypeVar("Item")
+
+
+class Told:
+    """Prints answers while they come, each after the name of its picture.
+
+    Attributes:
+        names: of pictures whose answers were printed.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._open = False
+
+    def __call__(self, name: str, piece: str) -> None:
+        """See `polymodal.runtime.streamed.StreamedGenerator`."""
+        if not piece:
+            if self._open:
+                print(flush=True)
+            self._open = False
+            return
+        if not self._open:
+            print(f"{printable(name)}: ", end="")
+            self._open = True
+            self.names.add(name)
+        print(printable(piece, keep_newlines=True), end="", flush=True)
+
+
+def told(suite: Suite, model: str, out: Output, *, stream: bool) -> tuple[Any, Told | None]:
+    """The generator to hand to a verb for `--stream`, and what it tells; None without it.
+
+    Raises:
+        UsageError: the model does not stream, or `--json` has no place for pieces.
+    """
+    if not stream:
+        return None, None
+    if out.as_json:
+        raise UsageError("--stream prints words as they come; it does not go with --json.")
+    if not is_generator_name(model):
+        raise UsageError(
+            f"{model} says its answer at once. --stream goes with -m openai:MODEL, anthropic:MODEL"
+            " or gemini:MODEL."
+        )
+    from polymodal.runtime.streamed import StreamedGenerator
+
+    teller = Told()
+    return StreamedGenerator(suite.generator(model), teller), teller
+
+
+def no_budget_for(model: str, budget: float | None) -> None:
+    """Refuse a budget for what costs nothing.
+
+    Raises:
+        UsageError: the model is none behind an API.
+    """
+    if budget is not None and not is_generator_name(model):
+        raise UsageError(f"{model} costs nothing; --budget goes with models such as openai:MODEL.")
+
+
+def name_the_cost(suite: Suite, model: str, out: Output, items: Iterable[Item]) -> Iterator[Item]:
+    """`items`, and after them what they cost, on stderr."""
+    try:
+        yield from items
+    finally:
+        if is_generator_name(model) and (text := suite.spending.describe()):
+            out.note(f"cost: {text}")

@@ -1,0 +1,185 @@
+"""OpenAI's Chat Completions API, and every server that speaks it, by the vendor's SDK.
+
+Formats: https://developers.openai.com/api/reference/resources/chat, pictures
+https://developers.openai.com/api/docs/guides/images-vision, schemas
+https://developers.openai.com/api/docs/guides/structured-outputs. Servers (vLLM, llama.cpp, Ollama)
+get the fields that all of them know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from polymodal.errors import MissingDependency
+from polymodal.models.api_calls import Caller
+from polymodal.models.api_pictures import PictureLimits, encode_picture
+from polymodal.models.api_shared import CONNECT_S, TIMEOUT_S, ApiModel, Reply
+from polymodal.models.messages import (
+    Conversation,
+    FinishReason,
+    GenerationOptions,
+    ImagePart,
+    Message,
+    TextPart,
+)
+
+__all__ = ["OpenAIWire"]
+
+PICTURES = PictureLimits(longest_px=2048, most_bytes=15_000_000, request_bytes=34_000_000)
+"""20 MB a picture and 50 MB a request, both as base64; more than 2,048 pixels are scaled down."""
+FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "refused",
+}
+
+
+class OpenAIWire:
+    """See `polymodal.models.api_shared.Wire`."""
+
+    pictures = PICTURES
+
+    def __init__(self, model: ApiModel, key: str, key_name: str) -> None:
+        """Open a client; no request is made.
+
+        Raises:
+            MissingDependency: the extra `api` is not installed.
+        """
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise MissingDependency(
+                f"{model.name} needs OpenAI's SDK. Run: pip install 'polymodal[api]'"
+            ) from error
+        timeout = openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
+        self._client = openai.OpenAI(
+            api_key=key or "none",  # servers of one's own often ask for none; the SDK does
+            base_url=model.url or None,
+            max_retries=0,
+            timeout=timeout,
+        )
+        self._create: Any = self._client.chat.completions.create  # its overloads say too little
+        self._model = model
+        place = model.url or "OpenAI"
+        self.caller = Caller(model.name, (openai.APIConnectionError,), key, key_name, place)
+
+    def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
+        """See `Wire.write`."""
+        model = self._model
+        count = sum(isinstance(part, ImagePart) for m in conversation for part in m.parts)
+        most_bytes = PICTURES.each(count)
+        # Servers know the older name only; OpenAI's newer models know the newer one only.
+        limit = "max_tokens" if model.url else "max_completion_tokens"
+        request: dict[str, Any] = {
+            "model": model.id,
+            "messages": [_message(message, most_bytes) for message in conversation],
+            limit: model.most_tokens(options),
+        }
+        if (temperature := model.temperature(options)) is not None:
+            request["temperature"] = min(2.0, temperature)
+        if options.seed is not None and options.temperature > 0:
+            request["seed"] = options.seed
+        if options.stop:
+            request["stop"] = list(options.stop)
+        if model.effort:
+            request["reasoning_effort"] = model.effort
+        if model.logprobs:
+            request["logprobs"] = True
+        if options.json_schema is not None:
+            schema = dict(options.json_schema)
+            form = {"name": "answer", "schema": schema, "strict": _is_strict(schema)}
+            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        return request
+
+    def ask(self, request: Mapping[str, Any]) -> Reply:
+        """See `Wire.ask`."""
+        completion = self._create(**request)
+        choices = getattr(completion, "choices", None)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise self.caller.malformed(_what(completion))
+        choice = choices[0]
+        refusal = getattr(choice.message, "refusal", None)
+        finish = "refused" if refusal else FINISH.get(choice.finish_reason or "", "stop")
+        usage = completion.usage
+        return Reply(
+            refusal or choice.message.content or "",
+            finish,
+            prompt_tokens=usage and usage.prompt_tokens,
+            tokens=usage and usage.completion_tokens,
+            logprob=_logprob(choice.logprobs),
+        )
+
+    def stream(self, request: Mapping[str, Any]) -> Iterator[str | Reply]:
+        """See `Wire.stream`."""
+        options = {"include_usage": True}
+        chunks = self._create(**request, stream=True, stream_options=options)
+        said, refused, finish, usage = "", "", "", None
+        known: list[float] = []
+        with chunks:
+            for chunk in chunks:
+                usage = getattr(chunk, "usage", None) or usage
+                for choice in (getattr(chunk, "choices", None) or [])[:1]:
+                    delta = choice.delta
+                    known += _logprobs(choice.logprobs)
+                    refused += getattr(delta, "refusal", None) or ""
+                    finish = choice.finish_reason or finish
+                    if piece := delta.content or "":
+                        said += piece
+                        yield piece
+        if not finish:
+            raise self.caller.malformed("a stream that ended early")
+        yield Reply(
+            refused or said,
+            "refused" if refused else FINISH.get(finish, "stop"),
+            prompt_tokens=usage and usage.prompt_tokens,
+            tokens=usage and usage.completion_tokens,
+            logprob=sum(known) if known else None,
+        )
+
+    def close(self) -> None:
+        """See `Wire.close`."""
+        self._client.close()
+
+
+def _message(message: Message, most_bytes: int) -> dict[str, Any]:
+    if message.role != "user":
+        return {"role": message.role, "content": message.text}
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, ImagePart):
+            picture = encode_picture(part.image, PICTURES.longest_px, most_bytes)
+            url = {"url": picture.data_url, "detail": "high"}
+            content.append({"type": "image_url", "image_url": url})
+        elif isinstance(part, TextPart):
+            content.append({"type": "text", "text": part.text})
+    return {"role": "user", "content": content}
+
+
+def _logprobs(given: Any) -> list[float]:
+    return [float(token.logprob) for token in getattr(given, "content", None) or ()]
+
+
+def _logprob(given: Any) -> float | None:
+    known = _logprobs(given)
+    return sum(known) if known else None
+
+
+def _is_strict(schema: Any) -> bool:
+    """Whether the schema keeps the rules of strict mode: closed objects, every field required."""
+    if isinstance(schema, list):
+        return all(_is_strict(each) for each in schema)
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object" or "properties" in schema:
+        fields = set(schema.get("properties", {}))
+        if schema.get("additionalProperties") is not False or fields != set(
+            schema.get("required", ())
+        ):
+            return False
+    return "default" not in schema and all(_is_strict(each) for each in schema.values())
+
+
+def _what(completion: object) -> str:
+    text = completion if isinstance(completion, str) else ""
+    return "an HTML page" if "<html" in text.lower() else "something else"

@@ -1,0 +1,185 @@
+"""The verb of `Suite` that describes pictures, caption; and the generators that verbs can use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+from polymodal.catalog.names import is_generator_name
+from polymodal.errors import UsageError
+from polymodal.runtime.shapes import gather
+
+if TYPE_CHECKING:
+    from polymodal.media.pictures import ImageInput, Limits
+    from polymodal.models.describing import Captioner, Style
+    from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
+    from polymodal.results import Caption, ItemError
+    from polymodal.runtime.cache import Cache
+    from polymodal.runtime.journal import Journal
+    from polymodal.runtime.spending import Spending
+
+__all__ = ["CaptionVerbs"]
+
+
+class CaptionVerbs:
+    """What `Suite` inherits; it sets the attributes."""
+
+    _model: str | Embedder
+    _budget_usd: float | None
+    _captioner: Captioner | None
+    _lock: threading.Lock
+
+    if TYPE_CHECKING:
+
+        @property
+        def cache(self) -> Cache | None: ...
+
+        @property
+        def journal(self) -> Journal | None: ...
+
+    @abstractmethod
+    def _picture_limits(self) -> Limits:
+        """What a picture may be at most."""
+
+    @abstractmethod
+    def embedder(self) -> Embedder:
+        """See `Suite.embedder`."""
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self,
+        images: ImageInput,
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+        generator: str | Generator | None = ...,
+    ) -> Caption: ...
+
+    @overload
+    def caption(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+        generator: str | Generator | None = ...,
+    ) -> list[Caption | ItemError]: ...
+
+    @overload
+    def caption(
+        self,
+        images: Iterator[ImageInput],
+        *,
+        style: Style = ...,
+        about: str = ...,
+        candidates: int = ...,
+        generator: str | Generator | None = ...,
+    ) -> Iterator[Caption | ItemError]: ...
+
+    def caption(
+        self,
+        images: Any,
+        *,
+        style: Style = "plain",
+        about: str = "",
+        candidates: int = 1,
+        generator: str | Generator | None = None,
+    ) -> Any:
+        """Say what pictures show, in a sentence each.
+
+        Args:
+            style: "plain", "short" or "detailed".
+            about: words that the caption should take up.
+            candidates: how many captions a picture, best first, in `Caption.candidates`.
+            generator: what writes, instead of the model's captioner: a name, or any `Generator`.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner, or the generator cannot be reached.
+            InvalidAnswer: the generator's answer was cut off or refused.
+            UsageError: for options that cannot be used.
+        """
+        from polymodal.tasks.caption import CaptionOptions, caption
+        from polymodal.tasks.caption_generators import caption_by_generator
+
+        options = CaptionOptions(style, about, candidates)
+        writer = self._writer(generator)
+        kept: Any = {
+            "limits": self._picture_limits(),
+            "cache": self.cache,
+            "journal": self.journal,
+        }
+        if writer is not None:
+            return gather(images, lambda each: caption_by_generator(writer, each, options, **kept))
+        captioner = self.captioner()
+        return gather(images, lambda each: caption(captioner, each, options, **kept))
+
+    def captioner(self) -> Captioner:
+        """What describes pictures, opened on first use; it shares the embedder's image tower.
+
+        Raises:
+            ModelUnavailable: when the model has no captioner.
+        """
+        from polymodal.catalog.captioners import open_captioner
+        from polymodal.models.describing import Captioner
+
+        embedder = self.embedder()
+        with self._lock:
+            if self._captioner is None:
+                if isinstance(self._model, Captioner):
+                    self._captioner = self._model
+                else:
+                    name = self._model if isinstance(self._model, str | os.PathLike) else None
+                    self._captioner = open_captioner(name, embedder=embedder)
+            return self._captioner
+
+    def generator(self, name: str | None = None) -> StreamingGenerator:
+        """A generator behind an API, counted in `spending`; opened on first use.
+
+        Args:
+            name: such as `openai:gpt-5.4-mini`; by default the suite's own model.
+
+        Raises:
+            UsageError: it is no name of a generator, or there is a budget and no known price.
+            ModelUnavailable: there is no key.
+            MissingDependency: the extra `api` is not installed.
+        """
+        wanted = self._model if name is None else name
+        if not isinstance(wanted, str) or not is_generator_name(wanted):
+            raise UsageError(
+                f"{wanted} is no generator behind an API, such as openai:MODEL, anthropic:MODEL,"
+                " gemini:MODEL or openai:MODEL@URL."
+            )
+        from polymodal.catalog.generators import open_generator
+        from polymodal.runtime.spending import BudgetedGenerator
+
+        with self._lock:
+            if wanted not in self._generators:
+                opened = BudgetedGenerator(open_generator(wanted), self.spending)
+                self._generators[wanted] = opened
+            return self._generators[wanted]
+
+    @cached_property
+    def spending(self) -> Spending:
+        """What the answers of generators behind APIs have cost so far."""
+        from polymodal.runtime.spending import Spending
+
+        return Spending(self._budget_usd)
+
+    @cached_property
+    def _generators(self) -> dict[str, StreamingGenerator]:
+        return {}
+
+    def _writer(self, given: str | Generator | None) -> Generator | None:
+        """The generator that a verb uses; None where the model's own captioner answers."""
+        if given is None:
+            return self.generator() if is_generator_name(self._model) else None
+        if not isinstance(given, str):
+            return given
+        # "starter" stands for what answers without a generator.
+        return None if given == "starter" else self.generator(given)

@@ -1,0 +1,126 @@
+"""The commands with models behind APIs: what is printed where, exit codes, stream, budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.api.conftest import KEYS, MODELS
+from tests.api.server import Service
+from tests.models.weights import starter_or_skip
+
+Ran = subprocess.CompletedProcess[str]
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def polymodal(tmp_path: Path, service: Service) -> Command:
+    """The command in a process of its own, with an empty home."""
+
+    def run(*arguments: object, **variables: str) -> Ran:
+        paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
+        own = {"POLYMODAL_HOME": str(tmp_path / "home"), "COLUMNS": "80", "NO_COLOR": "1"}
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "polymodal", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **own, "PYTHONPATH": paths, **variables},
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_caption_and_its_cost(polymodal: Command, picture: Path) -> None:
+    ran = polymodal("caption", picture, "-m", MODELS["openai"])
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == f"{picture}: A red square. (0.90)\n"
+    assert "cost: $0.0008 for 1 answer" in ran.stderr
+    (line,) = polymodal("journal", "list", "--json").stdout.splitlines()
+    call = json.loads(line)
+    assert call["model"] == MODELS["openai"]
+    assert call["cost_usd"] == pytest.approx(0.00084)
+
+
+def test_json_is_one_object_a_line(polymodal: Command, picture: Path) -> None:
+    ran = polymodal("caption", picture, "-m", MODELS["anthropic"], "--json")
+    assert [json.loads(line) for line in ran.stdout.splitlines()] == [
+        {"input": str(picture), "caption": "A red square.", "score": None}
+    ]
+
+
+def test_a_stream_is_printed_as_it_comes(polymodal: Command, picture: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (30, 30), "blue").save(tmp_path / "blue.png")
+    ran = polymodal("caption", picture, "blue.png", "-m", MODELS["gemini"], "--stream")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == f"{picture}: A red square.\nblue.png: A red square.\n"
+    again = polymodal("caption", picture, "-m", MODELS["gemini"], "--stream")
+    assert again.stdout == f"{picture}: A red square.\n"  # from the cache, and still said
+
+
+def test_ask_streams_and_then_checks(polymodal: Command, picture: Path, service: Service) -> None:
+    starter_or_skip()
+    service.says = lambda _: "red"
+    question = ("-q", "What color is the square?")
+    ran = polymodal("ask", picture, *question, "-m", MODELS["openai"], "--stream")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"{picture}: red\n")
+    assert "because" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("caption", "--stream"), "says its answer at once"),
+        (("caption", "--stream", "--json", "-m", "openai:gpt-5.5"), "--json"),
+        (("caption", "--budget", "1"), "costs nothing"),
+        (("caption", "--budget", "-1", "-m", "openai:gpt-5.5"), "above 0"),
+        (("caption", "--budget", "1", "-m", "openai:gpt-of-tomorrow"), "no price"),
+        (("caption", "--candidates", "2", "-m", "openai:gpt-5.5"), "one caption"),
+        (("embed", "-m", "openai:gpt-5.5"), "no vectors"),
+        (("extract", "-m", "some/folder"), "extract goes with starter"),
+        (("caption", "-m", "openai:"), "what model"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    polymodal: Command, picture: Path, service: Service, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = polymodal(arguments[0], picture, *arguments[1:])
+    assert ran.returncode == 2, ran
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert service.received == []
+
+
+def test_a_budget_ends_a_run_with_exit_code_1(polymodal: Command, picture: Path) -> None:
+    ran = polymodal("caption", picture, "-m", MODELS["openai"], "--budget", "0.001")
+    assert ran.returncode == 1
+    assert "not sent: it could cost up to $" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_a_missing_or_refused_key_is_exit_code_3(
+    polymodal: Command, picture: Path, service: Service
+) -> None:
+    ran = polymodal("caption", picture, "-m", MODELS["openai"], OPENAI_API_KEY="")
+    assert ran.returncode == 3
+    assert "export OPENAI_API_KEY=" in ran.stderr
+    service.plan = ["revoked"]
+    ran = polymodal("caption", picture, "-m", MODELS["openai"], POLYMODAL_DEBUG="1")
+    assert ran.returncode == 1  # a traceback was asked for
+    assert "Traceback" in ran.stderr
+    assert KEYS["OPENAI_API_KEY"] not in ran.stderr + ran.stdout
+    service.plan = ["revoked"]
+    ran = polymodal("caption", picture, "-m", MODELS["openai"])
+    assert ran.returncode == 3
+    assert "the key in OPENAI_API_KEY was refused" in ran.stderr
+    assert KEYS["OPENAI_API_KEY"] not in ran.stderr

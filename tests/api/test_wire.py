@@ -1,0 +1,258 @@
+"""What is sent to each vendor and read from it, by the vendor's own SDK."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import polymodal as pm
+from polymodal.catalog.generators import open_generator
+from polymodal.models.messages import GenerationOptions
+from tests.api.conftest import KEYS, MODELS, VENDORS
+from tests.api.server import CUT, LOGPROB, PROMPT_TOKENS, REFUSAL, TOKENS, Received, Service
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"type": "string"}, "count": {"type": "integer", "minimum": 0}},
+    "required": ["colour", "count"],
+    "additionalProperties": False,
+}
+
+STANDARD = str.maketrans("-_", "+/")
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def plain() -> Image.Image:
+    return Image.new("RGB", (40, 30), (215, 30, 40))
+
+
+def asked(*parts: Any) -> list[pm.Message]:
+    return [
+        pm.Message.system("Be brief."),
+        pm.Message.user("What is this?", pm.ImagePart(plain())),
+        pm.Message.assistant("A square."),
+        pm.Message.user(*parts),
+    ]
+
+
+def pictures_in(received: Received) -> list[Image.Image]:
+    """Of a request, in any of the formats."""
+    found: list[str] = []
+
+    def search(value: Any) -> None:
+        if isinstance(value, dict):
+            if "data" in value:
+                found.append(value["data"])
+            if isinstance(url := value.get("url"), str):
+                found.append(url.partition(",")[2])
+            for each in value.values():
+                search(each)
+        if isinstance(value, list):
+            for each in value:
+                search(each)
+
+    search(received.body)
+    # Google's SDK writes base64 with the alphabet for addresses; its JSON allows either.
+    contents = [base64.b64decode(data.translate(STANDARD)) for data in found]
+    return [Image.open(io.BytesIO(content)) for content in contents]
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_conversation_goes_out_in_the_vendor_s_format(service: Service, vendor: str) -> None:
+    parts = ("And these?", pm.ImagePart(noise(64, 48)), pm.ImagePart(plain()))
+    options = GenerationOptions(max_tokens=77, stop=("END",))
+    (answer,) = open_generator(MODELS[vendor]).generate([asked(*parts)], options)
+    assert isinstance(answer, pm.Generation)
+    assert (answer.text, answer.finish_reason) == ("A red square.", "stop")
+    assert (answer.prompt_tokens, answer.tokens) == (PROMPT_TOKENS, TOKENS)
+    (received,) = service.received
+    assert [p.format for p in pictures_in(received)] == ["PNG", "JPEG", "PNG"]
+    body = received.body
+    if vendor == "anthropic":
+        assert KEYS["ANTHROPIC_API_KEY"] in str(received.headers)
+        assert body["system"] == "Be brief."
+        assert (body["max_tokens"], body["temperature"]) == (77, 0)
+        assert body["stop_sequences"] == ["END"]
+        assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user"]
+        assert [b["type"] for b in body["messages"][-1]["content"]] == ["text", "image", "image"]
+    elif vendor == "openai":
+        assert received.headers["authorization"] == f"Bearer {KEYS['OPENAI_API_KEY']}"
+        assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert body["messages"][2] == {"role": "assistant", "content": "A square."}
+        assert (body["max_completion_tokens"], body["temperature"]) == (77, 0)
+        assert body["stop"] == ["END"]
+        kinds = [part["type"] for part in body["messages"][-1]["content"]]
+        assert kinds == ["text", "image_url", "image_url"]
+    else:
+        assert received.path.endswith("/models/gemini-3.8-flash:generateContent")
+        assert received.headers["x-goog-api-key"] == KEYS["GEMINI_API_KEY"]
+        assert body["systemInstruction"]["parts"] == [{"text": "Be brief."}]
+        settings = body["generationConfig"]
+        # What it thinks counts there as well: the card leaves room for it.
+        assert settings["maxOutputTokens"] == 77 + 4096
+        assert settings["thinkingConfig"] == {"thinkingLevel": "LOW"}
+        assert settings["temperature"] == 0
+        assert settings["stopSequences"] == ["END"]
+        assert [c["role"] for c in body["contents"]] == ["user", "model", "user"]
+
+
+def test_a_temperature_goes_only_where_it_is_taken(service: Service) -> None:
+    warm = GenerationOptions(temperature=0.7, seed=5)
+    for name in ("openai:gpt-5.5", "anthropic:claude-sonnet-5-5", "anthropic:claude-new-9"):
+        open_generator(name).generate([[pm.Message.user("Hello")]])
+        assert "temperature" not in service.received[-1].body, name
+    # Of a model that nobody knows, it is sent where it was asked for.
+    open_generator("anthropic:claude-new-9").generate([[pm.Message.user("Hello")]], warm)
+    assert service.received[-1].body["temperature"] == 0.7
+    open_generator("openai:gpt-5.4-mini").generate([[pm.Message.user("Hello")]], warm)
+    assert service.received[-1].body["temperature"] == 0.7
+    assert service.received[-1].body["seed"] == 5
+    open_generator("gemini:gemini-3.8-flash").generate([[pm.Message.user("Hello")]], warm)
+    assert service.received[-1].body["generationConfig"]["seed"] == 5
+    open_generator("anthropic:claude-sonnet-5-5").generate([[pm.Message.user("Hello")]])
+    body = service.received[-1].body
+    assert (body["max_tokens"], body["output_config"]) == (256 + 4096, {"effort": "low"})
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_schema_goes_out_in_the_vendor_s_json_mode(service: Service, vendor: str) -> None:
+    service.says = lambda _: '{"colour": "red", "count": 1}'
+    generator = open_generator(MODELS[vendor])
+    from polymodal.tasks.structured import ask_for
+
+    (found,) = ask_for(generator, [[pm.Message.user("What is it?")]], SCHEMA)
+    assert isinstance(found, pm.Structured)
+    assert found.data == {"colour": "red", "count": 1}
+    body = service.received[0].body
+    if vendor == "anthropic":
+        sent = body["output_config"]["format"]["schema"]
+    elif vendor == "openai":
+        form = body["response_format"]["json_schema"]
+        sent = form["schema"]
+        assert form["strict"] is True
+    else:
+        sent = body["generationConfig"]["responseJsonSchema"]
+    assert list(sent["properties"]) == ["colour", "count"]
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_answer_that_breaks_the_schema_is_asked_for_again(service: Service, vendor: str) -> None:
+    answers = iter(['{"colour": "red"}', '{"colour": "red", "count": 2}'])
+    service.says = lambda _: next(answers)
+    from polymodal.tasks.structured import ask_for
+
+    (found,) = ask_for(open_generator(MODELS[vendor]), [[pm.Message.user("What?")]], SCHEMA)
+    assert isinstance(found, pm.Structured)
+    assert found.data["count"] == 2
+    assert len(service.received) == 2
+    assert "count" in str(service.received[1].body)
+
+
+def test_an_open_schema_is_not_said_to_be_strict(service: Service) -> None:
+    schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    options = GenerationOptions(json_schema=schema)
+    open_generator(MODELS["openai"]).generate([[pm.Message.user("What?")]], options)
+    form = service.received[0].body["response_format"]["json_schema"]
+    assert form["strict"] is False
+    assert form["schema"] == schema
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(("how", "reason"), [("truncated", "length"), ("refused", "refused")])
+def test_cut_and_refused_answers_say_so(
+    service: Service, vendor: str, how: str, reason: str
+) -> None:
+    service.plan = [how, how]
+    generator = open_generator(MODELS[vendor])
+    (answer,) = generator.generate([[pm.Message.user("Hello")]])
+    assert isinstance(answer, pm.Generation)
+    assert answer.finish_reason == reason
+    assert not answer.complete
+    assert answer.text == {"truncated": CUT, "refused": REFUSAL}[how] or vendor == "gemini"
+    *_, streamed = generator.stream([pm.Message.user("Hello")])
+    assert isinstance(streamed, pm.Generation)
+    assert streamed.finish_reason == reason
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_stream_gives_pieces_and_then_the_whole(service: Service, vendor: str) -> None:
+    generator = open_generator(MODELS[vendor])
+    *pieces, whole = generator.stream(asked("Well?"))
+    assert pieces == ["A re", "d sq", "uare."]
+    assert isinstance(whole, pm.Generation)
+    (at_once,) = generator.generate([asked("Well?")])
+    assert isinstance(at_once, pm.Generation)
+    for name in ("text", "finish_reason", "tokens", "prompt_tokens", "cost_usd"):
+        assert getattr(whole, name) == getattr(at_once, name), name
+
+
+def test_probabilities_become_a_confidence(service: Service) -> None:
+    (sure,) = open_generator("openai:gpt-5.4-mini").generate([[pm.Message.user("Hello")]])
+    assert isinstance(sure, pm.Generation)
+    assert sure.confidence == pytest.approx(math.exp(LOGPROB))
+    (unsaid,) = open_generator("openai:gpt-5.5").generate([[pm.Message.user("Hello")]])
+    assert isinstance(unsaid, pm.Generation)
+    assert unsaid.confidence is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "longest"), [("anthropic", 1568), ("openai", 2048), ("gemini", 3072)]
+)
+def test_large_pictures_are_scaled_to_what_is_looked_at(
+    service: Service, vendor: str, longest: int
+) -> None:
+    wide = Image.linear_gradient("L").resize((6000, 1500)).convert("RGB")
+    generator = open_generator(MODELS[vendor])
+    assert generator.info.image_size_px == longest
+    generator.generate([[pm.Message.user(pm.ImagePart(wide), pm.ImagePart(plain()))]])
+    first, second = pictures_in(service.received[0])
+    assert first.size == (longest, longest // 4)
+    assert second.size == (40, 30)
+
+
+def test_a_server_by_its_address_gets_the_fields_that_all_know(service: Service) -> None:
+    name = f"openai:qwen3-vl@{service.url}/v1"
+    generator = open_generator(name)
+    (answer,) = generator.generate([[pm.Message.user("What?", pm.ImagePart(plain()))]])
+    assert isinstance(answer, pm.Generation)
+    assert answer.cost_usd is None
+    assert generator.info.model == name
+    body = service.received[0].body
+    assert body["model"] == "qwen3-vl"
+    assert body["max_tokens"] == 256
+    assert set(body) == {"model", "messages", "max_tokens", "temperature"}
+
+
+def test_a_batch_goes_out_together_and_comes_back_in_order(service: Service) -> None:
+    import threading
+
+    service.says = lambda received: received.body["messages"][-1]["content"][0]["text"]
+    service.gate = threading.Barrier(4)  # lets nobody through before four are there
+    generator = open_generator(MODELS["openai"])
+    batch = [[pm.Message.user(f"Say {number}")] for number in range(12)]
+    answers = generator.generate(batch)
+    assert [each.text for each in answers if isinstance(each, pm.Generation)] == [
+        f"Say {number}" for number in range(12)
+    ]
+    assert 4 <= service.most_at_once <= 8
+
+
+def test_what_a_model_cannot_take_is_refused_before_anything_is_sent(service: Service) -> None:
+    generator = open_generator(MODELS["openai"])
+    sound = pm.AudioPart(np.zeros(16, np.float32), 16_000)
+    with pytest.raises(pm.UsageError, match="no audio"):
+        generator.generate([[pm.Message.user("Hear?", sound)]])
+    many = [pm.ImagePart(plain())] * 101
+    with pytest.raises(pm.UsageError, match="100 picture"):
+        generator.generate([[pm.Message.user("See?", *many)]])
+    assert service.received == []
