@@ -19,7 +19,7 @@ from polymodal.cli.found import added_words, print_groups, print_result
 from polymodal.cli.options import Device, Json, Model, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.sort import print_classes, print_verdicts
-from polymodal.errors import SpaceMismatch
+from polymodal.errors import ModelUnavailable, SpaceMismatch
 
 if TYPE_CHECKING:
     from polymodal.cli.demo_data import DemoFolders
@@ -203,6 +203,11 @@ def _ask(tour: _Tour) -> None:
     from polymodal.cli.describe import print_answers
     from polymodal.cli.result_pages import answers_section
 
+    try:
+        tour.suite.captioner()
+    except ModelUnavailable as error:
+        tour.out.note(f"left out: questions. {error}")
+        return
     files = [tour.folders.photos / name for name in ASKED_OF]
     if tour.folders.receipt.exists():
         files.append(tour.folders.receipt)
