@@ -54,7 +54,7 @@ def test_a_caption_and_its_cost(polymodal: Command, picture: Path) -> None:
 def test_json_is_one_object_a_line(polymodal: Command, picture: Path) -> None:
     ran = polymodal("caption", picture, "-m", MODELS["anthropic"], "--json")
     assert [json.loads(line) for line in ran.stdout.splitlines()] == [
-        {"input": str(picture), "caption": "A red square.", "score": None}
+        {"input": str(picture), "caption": "A red square.", "score": None, "fit": None}
     ]
 
 
