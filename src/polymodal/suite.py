@@ -71,8 +71,8 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
 
         Args:
             model: a model's name, the path of a model folder, or any `Embedder`. A generator's name
-                (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`, a checkpoint that writes) answers
-                `caption`, `ask` and `extract`; what checks its answers is the starter.
+                (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`, or a checkpoint that writes)
+                answers `caption`, `ask` and `extract`; the starter checks its answers.
             device: "cpu", or "auto" to use an accelerator that the runtime offers.
             limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
             home: where named collections, the cache and the journal live.

@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="the extra `hub` is not installed")
 pytest.importorskip("transformers", reason="the extra `hub` is not installed")
 
 from tests.hub import tiny
+from tests.hub.tiny_generators import GENERATORS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if family not in made:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the classes that make them
-                made[family] = tiny.ALL[family](root / f"tiny-{family}")
+                made[family] = {**tiny.CONTRASTIVE, **GENERATORS}[family](root / f"tiny-{family}")
         return made[family]
 
     return get

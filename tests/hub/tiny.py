@@ -128,4 +128,3 @@ CONTRASTIVE: dict[str, Callable[[Path], Path]] = {
     "siglip2": siglip2,
 }
 
-ALL = {**CONTRASTIVE}

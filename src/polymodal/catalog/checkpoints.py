@@ -59,6 +59,11 @@ class Checkpoint:
         """The family, in transformers' words."""
         return str(self.config.get("model_type", ""))
 
+    @property
+    def sees(self) -> bool:
+        """Of a generator: it takes pictures."""
+        return self.model_type in FAMILIES or "vision_config" in self.config
+
 
 def is_checkpoint_name(name: str) -> bool:
     """Whether it is a folder in transformers' layout, or can be an id on the hub."""
@@ -135,7 +140,8 @@ def _kind(config: Mapping[str, Any], name: str) -> Kind:
         )
     architectures = config.get("architectures") or [""]
     architecture = str(architectures[0]) if isinstance(architectures, list) else ""
-    if architecture.endswith(("ForConditionalGeneration", "ForCausalLM")):
+    sees = architecture.endswith("ForConditionalGeneration") and "vision_config" in config
+    if sees or architecture.endswith("ForCausalLM"):
         return "generator"
     what = architecture or model_type or "nothing that is named"
     raise ModelUnavailable(

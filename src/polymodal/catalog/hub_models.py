@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.checkpoints import Checkpoint, open_checkpoint
 from polymodal.errors import DamagedWeights, MissingDependency
-from polymodal.models.hub_families import SIGMOID
+from polymodal.models.hub_families import FAMILIES, SIGMOID, Family
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
 
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
+    from polymodal.models.hub_generator import HubGenerator
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_hub_embedder", "open_openclip", "picture_px"]
+__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px"]
 
 VERSION = "1"
 """Of how these adapters prepare pictures and texts; it is part of a space."""
@@ -56,6 +57,38 @@ def open_hub_embedder(
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
     spec = ContrastiveSpec(source, space, side_px, checkpoint.model_type in SIGMOID)
     return HubEmbedder(spec, device=device)
+
+
+def open_hub_generator(
+    name: str, *, device: Device = "auto", allow_pickle: bool = False
+) -> HubGenerator:
+    """A checkpoint that writes: about pictures, or a language model alone.
+
+    Raises:
+        ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
+    """
+    from polymodal.models.hub_generator import GeneratorSpec, HubGenerator
+    from polymodal.models.hub_loading import Source
+    from polymodal.models.messages import GeneratorInfo
+
+    _require(name, "transformers", "hub")
+    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    family = FAMILIES.get(checkpoint.model_type, Family())
+    sees = checkpoint.sees
+    side_px = picture_px(checkpoint) if sees else USUAL_PX
+    info = GeneratorInfo(
+        model=checkpoint.model,
+        revision=checkpoint.revision,
+        media=frozenset({"text", "image"}) if sees else frozenset({"text"}),
+        max_media=family.max_media if sees else 0,
+        image_size_px=side_px,
+        seeded=True,
+        preprocessing=f"{checkpoint.model_type} {_backend()} {VERSION}",
+        prompt=f"{family.form} {VERSION}",
+        describes_bare=family.form in {"question", "prefix"},
+    )
+    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
+    return HubGenerator(GeneratorSpec(source, info, family, sees), device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:
