@@ -37,8 +37,8 @@ INST = (
 """Mistral's form: `[INST] <image>\\nWhat is this? [/INST]`; it has no system role."""
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }} "
-    "{% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
-    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}<|im_end|>"
+    "{% for p in m.content if p.type == 'image' %}<image>{% endfor %}"
+    "{% for p in m.content if p.type == 'text' %}{{ '\n' + p.text }}{% endfor %}<|im_end|>"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """LLaVA-OneVision's form of ChatML."""
