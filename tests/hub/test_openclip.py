@@ -47,9 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_vectors_and_probabilities_are_those_of_open_clip(weights: Path) -> None:
     images = [tiny.picture(n, (50 + 8 * n, 70)) for n in range(3)]
-    model, _, transform = open_clip.create_model_and_transforms(
-        "tiny-ViT", pretrained=str(weights)
-    )
+    model, _, transform = open_clip.create_model_and_transforms("tiny-ViT", pretrained=str(weights))
     tokens = open_clip.get_tokenizer("tiny-ViT")(TEXTS)
     with torch.inference_mode():
         pixels = torch.stack([transform(each) for each in images])

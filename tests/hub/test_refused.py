@@ -218,8 +218,14 @@ def test_offline_never_touches_the_network(tmp_path: Path) -> None:
         server.settimeout(0.2)
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         done = command(
-            "embed", "--text", "red", "-m", "org/name",
-            HF_ENDPOINT=address, HF_HOME=str(tmp_path), POLYMODAL_OFFLINE="1",
+            "embed",
+            "--text",
+            "red",
+            "-m",
+            "org/name",
+            HF_ENDPOINT=address,
+            HF_HOME=str(tmp_path),
+            POLYMODAL_OFFLINE="1",
         )
         with pytest.raises(TimeoutError):
             server.accept()

@@ -62,7 +62,9 @@ def clip(folder: Path) -> Path:
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[special] = len(vocabulary)
     tokenizer = hf.CLIPTokenizer(vocabulary, [], model_max_length=24)
-    images = hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    images = hf.CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
     hf.CLIPProcessor(images, tokenizer).save_pretrained(folder)
     tower = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     tower["num_attention_heads"] = 4
@@ -81,8 +83,16 @@ def siglip(folder: Path) -> Path:
     spiece = io.BytesIO()
     lines = [" ".join(WORDS), *WORDS, "abcdefghijklmnopqrstuvwxyz . , ?"]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=spiece, vocab_size=60, pad_id=0, eos_id=1,
-        unk_id=2, bos_id=-1, pad_piece="<pad>", minloglevel=2, hard_vocab_limit=False,
+        sentence_iterator=iter(lines),
+        model_writer=spiece,
+        vocab_size=60,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        minloglevel=2,
+        hard_vocab_limit=False,
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(spiece.getvalue())
@@ -127,4 +137,3 @@ CONTRASTIVE: dict[str, Callable[[Path], Path]] = {
     "siglip": siglip,
     "siglip2": siglip2,
 }
-

@@ -105,8 +105,12 @@ def llava(folder: Path, *, template: str | None = LLAVA_TEMPLATE) -> Path:
     tokenizer = pieces("<image>")
     images = hf.CLIPImageProcessor(size=EDGE, crop_size=SQUARE)
     hf.LlavaProcessor(
-        images, tokenizer, patch_size=8, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=template,
+        images,
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
     ).save_pretrained(folder)
     config = hf.LlavaConfig(
         vision_config=hf.CLIPVisionConfig(**VISION),
@@ -125,11 +129,12 @@ def llava_next(folder: Path) -> Path:
     """LLaVA-NeXT on Mistral, without a chat template."""
     tokenizer = pieces("<image>")
     pinpoints = [[32, 64], [64, 32], [64, 64]]
-    images = hf.LlavaNextImageProcessor(
-        size=EDGE, crop_size=SQUARE, image_grid_pinpoints=pinpoints
-    )
+    images = hf.LlavaNextImageProcessor(size=EDGE, crop_size=SQUARE, image_grid_pinpoints=pinpoints)
     hf.LlavaNextProcessor(
-        images, tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        images,
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
     config = hf.LlavaNextConfig(
@@ -147,7 +152,10 @@ def llava_onevision(folder: Path) -> Path:
     pinpoints = [[32, 64], [64, 32], [64, 64]]
     images = hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=pinpoints)
     hf.LlavaOnevisionProcessor(
-        images, tokenizer, hf.LlavaOnevisionVideoProcessor(size=SQUARE), num_image_tokens=16,
+        images,
+        tokenizer,
+        hf.LlavaOnevisionVideoProcessor(size=SQUARE),
+        num_image_tokens=16,
         vision_feature_select_strategy="full",
     ).save_pretrained(folder)
     config = hf.LlavaOnevisionConfig(
@@ -173,7 +181,9 @@ def qwen(kind: str) -> Callable[[Path], Path]:
         size = {"shortest_edge": 4 * (2 * patch) ** 2, "longest_edge": 16 * (2 * patch) ** 2}
         images = hf.Qwen2VLImageProcessor(size=size, patch_size=patch)
         videos = hf.Qwen3VLVideoProcessor if kind == "Qwen3" else hf.Qwen2VLVideoProcessor
-        processor = getattr(hf, f"{kind}VLProcessor" if kind != "Qwen2_5" else "Qwen2_5_VLProcessor")
+        processor = getattr(
+            hf, f"{kind}VLProcessor" if kind != "Qwen2_5" else "Qwen2_5_VLProcessor"
+        )
         processor(images, tokenizer, videos(), chat_template=QWEN_TEMPLATE).save_pretrained(folder)
         ids = {
             f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
@@ -186,10 +196,18 @@ def qwen(kind: str) -> Callable[[Path], Path]:
         }
         text = {**TEXT, **ends(tokenizer)}
         text["rope_parameters"] = {
-            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2],
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [1, 1, 2],
         }
         if kind == "Qwen2":
-            vision = {"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32, "mlp_ratio": 2}
+            vision = {
+                "depth": 2,
+                "embed_dim": 32,
+                "num_heads": 4,
+                "hidden_size": 32,
+                "mlp_ratio": 2,
+            }
             config = hf.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
             return seeded(hf.Qwen2VLForConditionalGeneration(config), folder)
         vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4}
@@ -211,7 +229,9 @@ def idefics3(folder: Path) -> Path:
     special = ["<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
     special += ["<global-img>", *(f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5))]
     tokenizer = byte_level(*special, eos_token="<end_of_utterance>")
-    images = hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    images = hf.Idefics3ImageProcessor(
+        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+    )
     hf.Idefics3Processor(
         images, tokenizer, image_seq_len=4, chat_template=IDEFICS_TEMPLATE
     ).save_pretrained(folder)
@@ -254,11 +274,19 @@ def internvl(folder: Path) -> Path:
     tokenizer = byte_level(*special, eos_token="<|im_end|>", extra_special_tokens=named)
     images = hf.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4)
     hf.InternVLProcessor(
-        images, tokenizer, hf.InternVLVideoProcessor(size=SQUARE), image_seq_length=4,
+        images,
+        tokenizer,
+        hf.InternVLVideoProcessor(size=SQUARE),
+        image_seq_length=4,
         chat_template=INTERNVL_TEMPLATE,
     ).save_pretrained(folder)
     config = hf.InternVLConfig(
-        vision_config={**VISION, "num_hidden_layers": 2, "image_size": [32, 32], "patch_size": [8, 8]},
+        vision_config={
+            **VISION,
+            "num_hidden_layers": 2,
+            "image_size": [32, 32],
+            "patch_size": [8, 8],
+        },
         text_config=hf.Qwen2Config(**TEXT, **ends(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=4,
@@ -277,7 +305,9 @@ def paligemma(folder: Path) -> Path:
     hf.PaliGemmaProcessor(images, tokenizer).save_pretrained(folder)
     config = hf.PaliGemmaConfig(
         vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
-        text_config=hf.GemmaConfig(**{**TEXT, "tie_word_embeddings": True}, **ends(tokenizer, head_dim=8)),
+        text_config=hf.GemmaConfig(
+            **{**TEXT, "tie_word_embeddings": True}, **ends(tokenizer, head_dim=8)
+        ),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=32,
         hidden_size=32,
@@ -328,10 +358,14 @@ def instructblip(folder: Path) -> Path:
     """InstructBLIP on LLaMA."""
     tokenizer = pieces()
     words = "what is this the red saree a photo in describe".split()
-    vocabulary = {w: n for n, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    vocabulary = {
+        w: n for n, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
+    }
     questions = hf.BertTokenizer(vocabulary)
     images = hf.BlipImageProcessor(size=SQUARE)
-    hf.InstructBlipProcessor(images, tokenizer, questions, num_query_tokens=4).save_pretrained(folder)
+    hf.InstructBlipProcessor(images, tokenizer, questions, num_query_tokens=4).save_pretrained(
+        folder
+    )
     config = hf.InstructBlipConfig(
         vision_config={**VISION, "num_hidden_layers": 2},
         qformer_config=_qformer(len(questions)),
