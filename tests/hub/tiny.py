@@ -15,10 +15,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-WORDS = (
-    "a photo of red saree blue jeans what is this the shown in picture describe one sentence"
-    " question answer user assistant system two dogs cat short caption en be brief"
-).split()
+WORDS = ["a", "photo", "of", "red", "saree", "blue", "jeans", "what", "is", "this", "cat", "dogs"]
 
 
 def picture(seed: int, size: tuple[int, int] = (60, 44)) -> Image.Image:

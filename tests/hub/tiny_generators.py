@@ -47,8 +47,9 @@ QWEN_TEMPLATE = (
     "<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
     "{{ message['content'] }}<|im_end|>\n{% else %}{% for content in message['content'] %}"
     "{% if content['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 IDEFICS_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
@@ -357,7 +358,7 @@ def blip2(folder: Path) -> Path:
 def instructblip(folder: Path) -> Path:
     """InstructBLIP on LLaMA."""
     tokenizer = pieces()
-    words = "what is this the red saree a photo in describe".split()
+    words = ["what", "is", "this", "the", "red", "saree", "photo", "in"]
     vocabulary = {
         w: n for n, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
     }
