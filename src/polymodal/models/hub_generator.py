@@ -71,11 +71,13 @@ class _Ready:
 
     Attributes:
         place: in the batch that was asked.
+        inputs: the model's, of this prompt alone.
         room: tokens that the answer may have.
     """
 
     place: int
     prompt: Prompt
+    inputs: Any
     prompt_tokens: int
     room: int
 
@@ -157,12 +159,13 @@ class HubGenerator:
     ) -> _Ready | PolymodalError:
         """A conversation with the count of its tokens; or why it cannot be answered."""
         try:
-            tokens = int(loaded.writer.encode([prompt])["attention_mask"].sum())
+            inputs = loaded.writer.encode([prompt])
         except (ValueError, RuntimeError, TypeError, IndexError) as error:
             said = " ".join(str(error).split())[:SHOWN]
             return ModelError(self.info.model, "rejected", f"its processor refused it: {said}")
+        tokens = int(inputs["attention_mask"].sum())
         if loaded.context is None:
-            return _Ready(place, prompt, tokens, options.max_tokens)
+            return _Ready(place, prompt, inputs, tokens, options.max_tokens)
         room = loaded.context - tokens
         if room < 1:
             shown = f", {len(prompt.images)} picture(s) included" if prompt.images else ""
@@ -172,7 +175,7 @@ class HubGenerator:
                 f"the conversation has {tokens:,} tokens{shown}, and prompt and answer together may"
                 f" have {loaded.context:,}. Use fewer or smaller pictures, or less text.",
             )
-        return _Ready(place, prompt, tokens, min(room, options.max_tokens))
+        return _Ready(place, prompt, inputs, tokens, min(room, options.max_tokens))
 
     def _run(
         self,
@@ -187,7 +190,10 @@ class HubGenerator:
 
         watch = watch or self._watch(loaded, options)
         started = time.perf_counter()
-        inputs = loaded.writer.encode([each.prompt for each in group]).to(loaded.device)
+        inputs = group[0].inputs
+        if len(group) > 1:  # padded to one length
+            inputs = loaded.writer.encode([each.prompt for each in group])
+        inputs = inputs.to(loaded.device)
         for name, value in inputs.items():
             if value.is_floating_point():
                 inputs[name] = value.to(loaded.model.dtype)
