@@ -225,46 +225,35 @@ def qwen(kind: str) -> Callable[[Path], Path]:
     return make
 
 
-def idefics3(folder: Path) -> Path:
-    """Idefics3; SmolVLM is built in the same way."""
+def _tiled(folder: Path, name: str) -> Path:
+    """What Idefics3 and SmolVLM share."""
     special = ["<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
     special += ["<global-img>", *(f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5))]
     tokenizer = byte_level(*special, eos_token="<end_of_utterance>")
-    images = hf.Idefics3ImageProcessor(
-        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
-    )
-    hf.Idefics3Processor(
-        images, tokenizer, image_seq_len=4, chat_template=IDEFICS_TEMPLATE
-    ).save_pretrained(folder)
-    config = hf.Idefics3Config(
+    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    parts = [getattr(hf, f"{name}ImageProcessor")(**sizes), tokenizer]
+    if name == "SmolVLM":
+        parts.append(hf.SmolVLMVideoProcessor(**sizes))
+    processor = getattr(hf, f"{name}Processor")
+    processor(*parts, image_seq_len=4, chat_template=IDEFICS_TEMPLATE).save_pretrained(folder)
+    config = getattr(hf, f"{name}Config")(
         vision_config={**VISION, "num_hidden_layers": 2},
         text_config=hf.LlamaConfig(**TEXT, **ends(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=2,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return seeded(hf.Idefics3ForConditionalGeneration(config), folder)
+    return seeded(getattr(hf, f"{name}ForConditionalGeneration")(config), folder)
+
+
+def idefics3(folder: Path) -> Path:
+    """Idefics3."""
+    return _tiled(folder, "Idefics3")
 
 
 def smolvlm(folder: Path) -> Path:
     """SmolVLM."""
-    special = ["<|im_start|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
-    special += ["<global-img>", *(f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5))]
-    tokenizer = byte_level(*special, eos_token="<end_of_utterance>")
-    edge = {"longest_edge": 32}
-    images = hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size=edge)
-    videos = hf.SmolVLMVideoProcessor(size={"longest_edge": 64}, max_image_size=edge)
-    hf.SmolVLMProcessor(
-        images, tokenizer, videos, image_seq_len=4, chat_template=IDEFICS_TEMPLATE
-    ).save_pretrained(folder)
-    config = hf.SmolVLMConfig(
-        vision_config={**VISION, "num_hidden_layers": 2},
-        text_config=hf.LlamaConfig(**TEXT, **ends(tokenizer)),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        scale_factor=2,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return seeded(hf.SmolVLMForConditionalGeneration(config), folder)
+    return _tiled(folder, "SmolVLM")
 
 
 def internvl(folder: Path) -> Path:

@@ -20,7 +20,8 @@ SIGMOID = frozenset({"siglip", "siglip2"})
 """Those of them that were trained with a sigmoid for each pair."""
 
 USER_ASSISTANT = (
-    "{% for m in messages %}{% if m.role == 'system' %}{{ m.content[0].text + ' ' }}{% else %}"
+    "{% for m in messages %}{% if m.role == 'system' %}"
+    "{% for p in m.content %}{{ p.text + ' ' }}{% endfor %}{% else %}"
     "{{ m.role | upper }}: {% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
     "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}"
     "{{ ' ' if m.role == 'user' else '</s>' }}{% endif %}{% endfor %}"
@@ -31,7 +32,7 @@ INST = (
     "{% for m in messages %}{% if m.role == 'user' %}[INST] "
     "{% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
     "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %} [/INST]"
-    "{% elif m.role == 'assistant' %} {{ m.content[0].text }}</s>"
+    "{% elif m.role == 'assistant' %} {% for p in m.content %}{{ p.text }}{% endfor %}</s>"
     "{% else %}{{ raise_exception('no system role') }}{% endif %}{% endfor %}"
 )
 """Mistral's form: `[INST] <image>\\nWhat is this? [/INST]`; it has no system role."""

@@ -48,6 +48,8 @@ class Writer:
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._is_processor = self._tokenizer is not processor
         own = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
+        if isinstance(own, dict):  # several by name, as some tokenizers bring them
+            own = own.get("default")
         self._template = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
 
