@@ -20,6 +20,7 @@ from polymodal.catalog.captioners import open_captioner
 from polymodal.media.pictures import open_picture
 from polymodal.models.captioner import StarterCaptioner
 from polymodal.models.describing import STYLES, Said, Sight
+from polymodal.tasks.caption import DOUBTED
 from recipes.starter import data, manifest, questions
 from recipes.starter.captionscores import accuracy, caption_scores, most_frequent, question_only
 from recipes.starter.captionwords import words
@@ -68,7 +69,15 @@ def scores(root: Path, weights: Path) -> dict[str, Any]:
         each = best(captioner.caption(sights[:STYLED], style=style))
         table[f"mean_words_{style}"] = round(float(np.mean([len(text) for text in each])), 1)
     table |= guided(captioner, sights[:STYLED], refs[:STYLED])
+    for name, paths in (("dev", dev.paths), ("clothing", data.clothing(root, "validation").paths)):
+        table[f"doubted_{name}"] = doubted(captioner, looked(captioner, paths))
     return table | answered(captioner, sights, root)
+
+
+def doubted(captioner: StarterCaptioner, sights: Sequence[Sight]) -> float:
+    """Per cent of captions that are said to be doubtful."""
+    fits = [each[0].fit for each in captioner.caption(sights)]
+    return round(100 * float(np.mean([fit is None or fit < DOUBTED for fit in fits])), 1)
 
 
 def guided(

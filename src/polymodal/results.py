@@ -198,10 +198,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class CaptionCandidate:
-    """A caption that was considered; `score` as in `Caption`."""
+    """A caption that was considered; `score` and `fit` as in `Caption`."""
 
     text: str
     score: float | None
+    fit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,8 @@ class Caption:
             compares captions of one model; it is not the probability of being right. None where
             the model does not tell.
         candidates: best first; the first is the caption.
+        fit: probability, by the embedder, that the caption fits the picture, as `match` gives it.
+            None where there was no embedder to look.
     """
 
     input: str
@@ -220,6 +223,7 @@ class Caption:
     score: float | None
     candidates: tuple[CaptionCandidate, ...]
     provenance: Provenance
+    fit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from polymodal.cli.demo_receipt import can_read
 from polymodal.cli.demo_speech import can_listen
+from tests.models.weights import captioner_or_skip
 
 pytest.importorskip("skimage", reason="the demo extra is not installed")
 pytest.importorskip("sklearn", reason="the demo extra is not installed")
@@ -115,3 +116,14 @@ def test_without_the_extra_the_receipt_is_left_out_in_a_line(
     assert ran.code == 0
     assert "polymodal[documents]" in ran.stderr
     assert "receipt" not in ran.stdout
+
+
+def test_the_starter_is_asked_and_says_where_it_is_not_sure(polymodal, tmp_path, drawn):
+    captioner_or_skip()
+    shutil.copytree(drawn, tmp_path / "demo-out")
+    ran = polymodal("demo", mock=False)
+    assert ran.code == 0, ran
+    (command,) = re.findall(r"^\$ polymodal (ask .*)$", ran.stdout, re.MULTILINE)
+    assert polymodal(*shlex.split(command), mock=False).stdout in ran.stdout
+    assert "not sure" in ran.stdout
+    assert "What is the man holding?" in (tmp_path / "demo-out" / "index.html").read_text()

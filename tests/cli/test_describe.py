@@ -6,6 +6,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from polymodal.tasks.caption import DOUBTED
 from tests.models.weights import captioner_or_skip
 
 
@@ -18,10 +19,10 @@ def photographs(tmp_path_factory):
     return root
 
 
-def test_a_json_line_holds_input_caption_and_score(polymodal, photographs):
+def test_a_json_line_holds_input_caption_score_and_fit(polymodal, photographs):
     ran = polymodal("caption", photographs, "--json", mock=False)
     assert ran.code == 0
-    assert [set(line) for line in ran.lines] == [{"input", "caption", "score"}] * 2
+    assert [set(line) for line in ran.lines] == [{"input", "caption", "score", "fit"}] * 2
     assert all(line["caption"] and 0 < line["score"] <= 1 for line in ran.lines)
     assert ran.stderr == ""
 
@@ -33,7 +34,7 @@ def test_the_same_input_twice_gives_the_same_bytes(polymodal, photographs):
     assert first.stdout == cached.stdout == computed.stdout
     line = json.loads(first.stdout.splitlines()[0])
     assert len(line["candidates"]) == 3
-    assert line["candidates"][0] == {"caption": line["caption"], "score": line["score"]}
+    assert line["candidates"][0] == {name: line[name] for name in ("caption", "score", "fit")}
 
 
 def test_a_person_reads_whole_captions_a_line_each(polymodal, photographs):
@@ -42,7 +43,9 @@ def test_a_person_reads_whole_captions_a_line_each(polymodal, photographs):
     assert ran.code == 0
     first, other = ran.stdout.splitlines()
     (line,) = polymodal(*asked, "--json", mock=False).lines
-    assert first == f"{line['input']}: {line['caption']} ({line['score']:.2f})"
+    said = f"{line['input']}: {line['caption']} ({line['score']:.2f}"
+    doubt = ", it may not fit" if line["fit"] < DOUBTED else ""
+    assert first == f"{said}{doubt})"
     assert other.startswith("  or: ")
 
 
@@ -53,7 +56,7 @@ def test_a_damaged_picture_fails_alone(polymodal, photographs, tmp_path):
     )
     assert ran.code == 1
     assert set(ran.lines[0]) == {"input", "error", "kind"}
-    assert set(ran.lines[1]) == {"input", "caption", "score"}
+    assert set(ran.lines[1]) == {"input", "caption", "score", "fit"}
     assert "broken.jpg" in ran.stderr
 
 

@@ -40,6 +40,15 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+def test_the_fit_of_a_caption_is_what_match_says_of_it(folder: Path, tmp_path: Path) -> None:
+    captioner_or_skip()
+    suite = pm.Suite(home=tmp_path)
+    for name in ("astronaut", "coffee"):
+        for found in (suite.caption(folder / f"{name}.png") for _ in range(2)):  # then cached
+            probability = suite.match(folder / f"{name}.png", found.text).probability
+            assert found.fit == pytest.approx(probability, abs=0.02)
+
+
 def test_one_picture_gives_one_caption_with_its_origin(folder: Path, tmp_path: Path) -> None:
     captioner = captioner_or_skip()
     found = pm.Suite(home=tmp_path).caption(folder / "astronaut.png", candidates=3)

@@ -19,7 +19,7 @@ from polymodal.cli.found import added_words, print_groups, print_result
 from polymodal.cli.options import Device, Json, Model, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.sort import print_classes, print_verdicts
-from polymodal.errors import SpaceMismatch
+from polymodal.errors import ModelUnavailable, SpaceMismatch
 
 if TYPE_CHECKING:
     from polymodal.cli.demo_data import DemoFolders
@@ -40,12 +40,15 @@ CLASSES = [
 ]
 QUERY, CHEAP = "a man with a camera", "dress under 2000 rupees"
 FILTER = "category in ('bag', 'sneaker') and price < 3000"
+QUESTIONS = ["Is there a cat?", "What is the man holding?", "What is the total?"]
+ASKED_OF = ("chelsea.png", "camera.png")
 SHOWN = 5
 UNKNOWN = 0.3
 PAGE_TITLE = "polymodal demo"
 LEAD = (
     "Real photographs and a small shop, searched by words and by picture, filtered, sorted,"
-    " checked and cleaned of copies, and a receipt read, by models that ship with the package."
+    " checked, cleaned of copies and asked about, and a receipt read, by models that ship with the"
+    " package."
     " Above each answer stands the command that gives it."
 )
 
@@ -100,6 +103,7 @@ def demo(
     _sort(tour)
     _find_copies(tour)
     _read_receipt(tour)
+    _ask(tour)
     if folders.clip.exists():
         _watch(tour)
     page = root / "index.html"
@@ -193,6 +197,26 @@ def _ask_aloud(tour: _Tour, shop: Collection) -> None:
     result = shop.search(audio=spoken, k=SHOWN)
     print_result(result, tour.out)
     tour.sections.append(search_section(result, name="voice", heading=title, command=command))
+
+
+def _ask(tour: _Tour) -> None:
+    from polymodal.cli.describe import print_answers
+    from polymodal.cli.result_pages import answers_section
+
+    try:
+        tour.suite.captioner()
+    except ModelUnavailable as error:
+        tour.out.note(f"left out: questions. {error}")
+        return
+    files = [tour.folders.photos / name for name in ASKED_OF]
+    if tour.folders.receipt.exists():
+        files.append(tour.folders.receipt)
+    questions = [word for question in QUESTIONS for word in ("-q", question)]
+    title = 'Ask: an answer with its reason, or "not sure"'
+    command = tour.say(title, "ask", *files, *questions)
+    answers = tour.suite.ask(files, QUESTIONS)
+    found = print_answers(succeeded(answers, tour.out), tour.out)
+    tour.sections.append(answers_section(found, name="answers", heading=title, command=command))
 
 
 def _watch(tour: _Tour) -> None:

@@ -32,10 +32,10 @@ from polymodal.cli.writing import name_the_cost, no_budget_for, told
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
-    from polymodal.results import Caption, ItemError
+    from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
 
-__all__ = ["ask", "caption"]
+__all__ = ["ask", "caption", "print_answers", "reason"]
 
 
 def caption(
@@ -64,7 +64,7 @@ def caption(
 
     Example: polymodal caption photos/ --style short
 
-    With --json a line is {"input", "caption", "score"}, and "candidates" with --candidates.
+    With --json a line is {"input", "caption", "score", "fit"}, and "candidates" with --candidates.
     """
     out = Output(as_json=json, quiet=quiet)
     no_budget_for(model, budget)
@@ -84,18 +84,29 @@ def caption(
             continue
         # Lines, not a table: a caption cut to a column's width says less than none.
         for number, each in enumerate(item.candidates):
-            sure = "" if each.score is None else f" ({each.score:.2f})"
-            out.text(f"{'  or' if number else item.input}: {each.text}{sure}")
+            out.text(f"{'  or' if number else item.input}: {each.text}{_sure(each)}")
     name_the_starter(model, out)
     out.finish()
 
 
+def _sure(item: CaptionCandidate) -> str:
+    from polymodal.tasks.caption import DOUBTED
+
+    doubt = "it may not fit" if item.fit is not None and item.fit < DOUBTED else ""
+    said = [f"{item.score:.2f}"] if item.score is not None else []
+    words = ", ".join([*said, *([doubt] if doubt else [])])
+    return f" ({words})" if words else ""
+
+
 def _values(item: Caption, candidates: int) -> dict[str, Any]:
-    values: dict[str, Any] = {"input": item.input, "caption": item.text, "score": item.score}
+    values = {"input": item.input, **_candidate(item)}
     if candidates > 1:
-        each = [{"caption": one.text, "score": one.score} for one in item.candidates]
-        values["candidates"] = each
+        values["candidates"] = [_candidate(one) for one in item.candidates]
     return values
+
+
+def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
+    return {"caption": item.text, "score": item.score, "fit": item.fit}
 
 
 def ask(
@@ -151,13 +162,20 @@ def ask(
         answers = suite.ask(iter(inputs.files), asked, **checks)
         results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
         items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
-    rows = []
-    for item in succeeded(name_the_cost(suite, model, out, items), out):
-        out.line(_answer_values(item))
-        rows.append(_row(item))
-    out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
+    print_answers(succeeded(name_the_cost(suite, model, out, items), out), out)
     name_the_starter(model, out)
     out.finish()
+
+
+def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:
+    """Print answers as they come, as lines or as a table; returns them."""
+    kept = []
+    for item in items:
+        out.line(_answer_values(item))
+        kept.append(item)
+    rows = [_row(item) for item in kept]
+    out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
+    return kept
 
 
 def _repeated(inputs: Inputs, times: int) -> Inputs:
@@ -181,10 +199,10 @@ def _answer_values(item: Answer) -> dict[str, Any]:
 
 def _row(item: Answer) -> list[str]:
     shown = item.text if not item.abstained else f"{item.text} ({item.guess or 'no answer'}?)"
-    return [item.input, item.question, shown, f"{item.confidence:.2f}", _reason(item)]
+    return [item.input, item.question, shown, f"{item.confidence:.2f}", reason(item)]
 
 
-def _reason(item: Answer) -> str:
+def reason(item: Answer) -> str:
     """The evidence that says most: what cannot be, else what was read or seen, else the model."""
     for source in ("missing", "question", "text", "picture", "model"):
         for each in item.evidence:

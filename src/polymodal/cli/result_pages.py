@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         SearchResult,
         Verdict,
     )
+    from polymodal.results_answers import Answer
 
 __all__ = [
+    "answers_section",
     "classification_page",
     "classification_section",
     "duplicates_page",
@@ -55,6 +57,24 @@ def classification_section(items: Sequence[Classification], **about: Any) -> Sec
     ]
     about.setdefault("heading", f"{len(items)} pictures, {len(classes)} classes")
     return Section(groups=groups, **about)
+
+
+def answers_section(items: Sequence[Answer], **about: Any) -> Section:
+    """Answers, a group a question."""
+    from polymodal.cli.describe import reason
+
+    groups: dict[str, list[Card]] = {}
+    for item in items:
+        card = Card(
+            path=item.input,
+            title=Path(item.input).name,
+            score=f"{item.confidence:.2f}",
+            tag=item.text,
+            bad=item.abstained,
+            why=reason(item),
+        )
+        groups.setdefault(item.question, []).append(card)
+    return Section(groups=[Group(cards, question) for question, cards in groups.items()], **about)
 
 
 def moderation_section(items: Sequence[Verdict], **about: Any) -> Section:

@@ -267,13 +267,16 @@ class StarterCaptioner:
         """
         texts = list(dict.fromkeys(said.text for each in found for said in each if said.text))
         vectors = dict(zip(texts, self._embedder.embed_texts(texts), strict=True))
+        matched = self._embedder.calibration
         out = []
         for sight, each in zip(sights, found, strict=True):
             weighed = []
             for said in each:
-                fit = float(vectors[said.text] @ sight.embedding) if said.text else -1.0
-                score = said.score + self._spec.rerank * round(fit, COSINE_DIGITS)
-                weighed.append(replace(said, score=score))
+                cosine = float(vectors[said.text] @ sight.embedding) if said.text else -1.0
+                cosine = round(cosine, COSINE_DIGITS)
+                score = said.score + self._spec.rerank * cosine
+                fit = 1 / (1 + math.exp(-matched.match_scale * cosine - matched.match_bias))
+                weighed.append(replace(said, score=score, fit=fit))
             out.append(sorted(weighed, key=lambda said: (-said.score, said.text)))
         return out
 

@@ -58,12 +58,15 @@ class Said:
         score: what ranks candidates: `logprob` over a power of the length, and for captions what
             the embedder makes of them.
         probability: geometric mean of its tokens' probabilities, 0..1.
+        fit: probability, by the embedder, that a caption fits the picture; None where it did not
+            look.
     """
 
     text: str
     logprob: float
     score: float
     probability: float
+    fit: float | None = None
 
 
 @runtime_checkable

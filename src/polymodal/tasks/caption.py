@@ -23,12 +23,15 @@ from polymodal.runtime.cache import Cache
 from polymodal.runtime.cached import through_cache
 from polymodal.runtime.journal import Call, Journal
 
-__all__ = ["CaptionOptions", "caption"]
+__all__ = ["DOUBTED", "CaptionOptions", "caption"]
 
 VERB = "caption"
 BATCH = 32
 DIGITS = 4
 """Of a score; more would be noise, and differ between processors."""
+DOUBTED = 0.85
+"""A starter's caption whose `fit` is less may not fit; `recipes.starter.captionreport` prints how
+often that is, for photographs like those it learnt from and for others."""
 MOST_CANDIDATES = 20
 MOST_ABOUT = 1000
 """Characters."""
@@ -163,7 +166,12 @@ def caption(
 
 
 def _caption(source: ImageInput, found: Sequence[Said], captioner: Captioner) -> Caption:
-    each = tuple(CaptionCandidate(s.text, round(s.probability, DIGITS)) for s in found)
+    each = tuple(
+        CaptionCandidate(
+            s.text, round(s.probability, DIGITS), None if s.fit is None else round(s.fit, DIGITS)
+        )
+        for s in found
+    )
     return _of(source, each, captioner)
 
 
@@ -177,16 +185,21 @@ def _of(
         score=best.score,
         candidates=candidates,
         provenance=captioner.provenance,
+        fit=best.fit,
     )
 
 
 def _encode(found: Caption) -> Any | None:
-    return [[each.text, each.score] for each in found.candidates] if found.text else None
+    each = [[one.text, one.score, one.fit] for one in found.candidates]
+    return each if found.text else None
 
 
 def _decoder(captioner: Captioner) -> Callable[[ImageInput, Any], Caption]:
     def decode(source: ImageInput, value: Any) -> Caption:
-        each = tuple(CaptionCandidate(str(text), float(score)) for text, score in value)
+        each = tuple(
+            CaptionCandidate(str(text), float(score), None if fit is None else float(fit))
+            for text, score, fit in value
+        )
         if not each:
             raise ValueError("no candidates")
         return _of(source, each, captioner)
