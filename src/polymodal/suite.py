@@ -65,13 +65,14 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
         transcriber: str | Transcriber = "starter",
         stream_limits: StreamLimits | None = None,
         budget_usd: float | None = None,
+        allow_pickle: bool = False,
     ) -> None:
         """Nothing is loaded yet.
 
         Args:
             model: a model's name, the path of a model folder, or any `Embedder`. A generator's name
-                (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`) answers `caption`, `ask` and
-                `extract`; what checks its answers is the starter.
+                (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`, or a checkpoint that writes)
+                answers `caption`, `ask` and `extract`; the starter checks its answers.
             device: "cpu", or "auto" to use an accelerator that the runtime offers.
             limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
             home: where named collections, the cache and the journal live.
@@ -82,6 +83,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
             stream_limits: what a sound or video may be at most.
             budget_usd: what generators behind APIs may cost; a request that could pass it is not
                 sent, and is a `BudgetExceeded` in its place. None only counts (`spending`).
+            allow_pickle: take pickled weights of a checkpoint that has no others.
         """
         self._model = model
         self._device = device
@@ -96,6 +98,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
         self._speech = transcriber
         self._stream_limits = stream_limits
         self._budget_usd = budget_usd
+        self._allow_pickle = allow_pickle
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -326,7 +329,9 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
                 if isinstance(model, str | os.PathLike):
                     from polymodal.catalog.opening import open_embedder
 
-                    model = open_embedder(os.fspath(model), device=self._device)
+                    model = open_embedder(
+                        os.fspath(model), device=self._device, allow_pickle=self._allow_pickle
+                    )
                 self._texts = TextVectors(model)
             return self._texts
 

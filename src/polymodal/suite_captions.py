@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_generator_name
+from polymodal.catalog.names import is_api_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Limits
     from polymodal.models.describing import Captioner, Style
-    from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
+    from polymodal.models.protocols import Device, Embedder, Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
@@ -30,6 +30,8 @@ class CaptionVerbs:
 
     _model: str | Embedder
     _budget_usd: float | None
+    _device: Device
+    _allow_pickle: bool
     _captioner: Captioner | None
     _lock: threading.Lock
 
@@ -139,30 +141,38 @@ class CaptionVerbs:
             return self._captioner
 
     def generator(self, name: str | None = None) -> StreamingGenerator:
-        """A generator behind an API, counted in `spending`; opened on first use.
+        """A generator by its name, opened on first use; behind an API, counted in `spending`.
 
         Args:
-            name: such as `openai:gpt-5.4-mini`; by default the suite's own model.
+            name: such as `openai:gpt-5.4-mini`, or a checkpoint's folder or hub id; by default the
+                suite's own model.
 
         Raises:
             UsageError: it is no name of a generator, or there is a budget and no known price.
-            ModelUnavailable: there is no key.
-            MissingDependency: the extra `api` is not installed.
+            ModelUnavailable: there is no key, or no source has the checkpoint.
+            MissingDependency: the extra `api` or `hub` is not installed.
         """
-        wanted = self._model if name is None else name
-        if not isinstance(wanted, str) or not is_generator_name(wanted):
+        wanted: object = self._model if name is None else name
+        if not isinstance(wanted, str | os.PathLike) or not is_generator_name(wanted):
             raise UsageError(
-                f"{wanted} is no generator behind an API, such as openai:MODEL, anthropic:MODEL,"
-                " gemini:MODEL or openai:MODEL@URL."
+                f"{wanted} is no generator, such as openai:MODEL, anthropic:MODEL, gemini:MODEL,"
+                " openai:MODEL@URL, or the folder or hub id of a checkpoint that writes."
             )
+        key = os.fspath(wanted)
+        with self._lock:
+            if key not in self._generators:
+                self._generators[key] = self._opened(key)
+            return self._generators[key]
+
+    def _opened(self, name: str) -> StreamingGenerator:
+        if not is_api_name(name):
+            from polymodal.catalog.hub_models import open_hub_generator
+
+            return open_hub_generator(name, device=self._device, allow_pickle=self._allow_pickle)
         from polymodal.catalog.generators import open_generator
         from polymodal.runtime.spending import BudgetedGenerator
 
-        with self._lock:
-            if wanted not in self._generators:
-                opened = BudgetedGenerator(open_generator(wanted), self.spending)
-                self._generators[wanted] = opened
-            return self._generators[wanted]
+        return BudgetedGenerator(open_generator(name), self.spending)
 
     @cached_property
     def spending(self) -> Spending:

@@ -87,7 +87,7 @@ def test_ask_streams_and_then_checks(polymodal: Command, picture: Path, service:
         (("caption", "--budget", "1", "-m", "openai:gpt-of-tomorrow"), "no price"),
         (("caption", "--candidates", "2", "-m", "openai:gpt-5.5"), "one caption"),
         (("embed", "-m", "openai:gpt-5.5"), "no vectors"),
-        (("extract", "-m", "some/folder"), "extract goes with starter"),
+        (("extract", "-m", "./some-folder"), "extract goes with starter"),
         (("caption", "-m", "openai:"), "what model"),
     ],
 )

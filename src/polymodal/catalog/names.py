@@ -1,17 +1,40 @@
-"""Which names are those of generators behind an API; without importing anything heavy."""
+"""Which names are those of generators; without importing anything heavy."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from polymodal.catalog.sources import PACKAGES
 from polymodal.errors import UsageError
 
-__all__ = ["API_FAMILIES", "is_generator_name", "no_vectors"]
+__all__ = ["API_FAMILIES", "is_api_name", "is_generator_name", "no_vectors"]
 
 API_FAMILIES = ("anthropic", "gemini", "openai")
 
 
-def is_generator_name(name: object) -> bool:
+def is_api_name(name: object) -> bool:
     """Whether a model's name is `FAMILY:MODEL` of a family that is reached through an API."""
     return isinstance(name, str) and ":" in name and name.partition(":")[0] in API_FAMILIES
+
+
+def is_generator_name(name: object) -> bool:
+    """Whether a model writes text: one behind an API, or a checkpoint whose config.json says so.
+
+    Raises:
+        ModelUnavailable: it has the form of a hub's id, and its config.json cannot be found.
+        DamagedWeights: its config.json cannot be read.
+    """
+    if is_api_name(name):
+        return True
+    if not isinstance(name, str | os.PathLike) or name in PACKAGES:
+        return False
+    text = os.fspath(name)
+    if "/" not in text and not Path(text).is_dir():  # the usual case costs nothing
+        return False
+    from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of
+
+    return is_checkpoint_name(text) and kind_of(text) == "generator"
 
 
 def no_vectors(name: object) -> UsageError:

@@ -1,4 +1,4 @@
-"""A model's name to an embedder that is ready to load: packaged, a folder, or a plugin's family."""
+"""A model's name to an embedder that is ready to load: packaged, a folder, of the hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.cards import Card, parse_card
+from polymodal.catalog.checkpoints import is_checkpoint_name
 from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
@@ -21,14 +22,17 @@ __all__ = ["known_models", "open_embedder", "read_card"]
 
 ENTRY_POINTS = "polymodal.models"
 CARD_FILE = "embedder/card.toml"
+OPEN_CLIP = "open_clip"
 
 
-def open_embedder(name: str, *, device: Device = "auto") -> Embedder:
+def open_embedder(name: str, *, device: Device = "auto", allow_pickle: bool = False) -> Embedder:
     """The embedder called `name`; its weights are read on first use.
 
     Args:
-        name: a packaged model (`starter`), the path of a folder in the starter's layout, or
-            `family` / `family:variant` of an installed plugin.
+        name: a packaged model (`starter`), the path of a folder in the starter's layout or in
+            transformers', a hub's id (`org/name`, `org/name@revision`),
+            `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
+        allow_pickle: take pickled weights of a checkpoint that has no others.
 
     Raises:
         ModelUnavailable: when no source has it, with the nearest names that exist.
@@ -40,13 +44,31 @@ def open_embedder(name: str, *, device: Device = "auto") -> Embedder:
         raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
     if is_generator_name(name):
         raise no_vectors(name)
-    if name not in PACKAGES and not Path(name).expanduser().is_dir():
-        family, _, variant = name.partition(":")
-        plugins = _plugins()
-        if family in plugins:
-            return _from_plugin(plugins[family], ModelRequest(name, family, variant, device))
-        raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
-    return _starter(find_weights(name), device)
+    is_folder = Path(name).expanduser().is_dir()
+    if name in PACKAGES or (is_folder and not is_checkpoint_name(name)):
+        return _starter(find_weights(name), device)
+    if is_folder:
+        from polymodal.catalog.hub_models import open_hub_embedder
+
+        return open_hub_embedder(name, device=device, allow_pickle=allow_pickle)
+    return _by_name(name, device, allow_pickle=allow_pickle)
+
+
+def _by_name(name: str, device: Device, *, allow_pickle: bool) -> Embedder:
+    """What is neither packaged nor a folder."""
+    family, _, variant = name.partition(":")
+    if family == OPEN_CLIP:
+        from polymodal.catalog.hub_models import open_openclip
+
+        return open_openclip(name, variant, device=device)
+    plugins = _plugins()
+    if family in plugins:
+        return _from_plugin(plugins[family], ModelRequest(name, family, variant, device))
+    if is_checkpoint_name(name):
+        from polymodal.catalog.hub_models import open_hub_embedder
+
+        return open_hub_embedder(name, device=device, allow_pickle=allow_pickle)
+    raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
 
 
 def known_models() -> list[str]:
@@ -122,7 +144,7 @@ def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     family, colon, model = name.partition(":")
     if colon:  # for the verbs that a generator answers
-        near = difflib.get_close_matches(family, API_FAMILIES, n=1)
+        near = difflib.get_close_matches(family, (*API_FAMILIES, OPEN_CLIP), n=1)
         close += [f"{each}:{model}" for each in near]
     tried = [f"the folder {name} (not there)", f"the models {', '.join(sorted(known))}"]
     hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""

@@ -32,7 +32,7 @@ __all__ = [
 
 STARTER_NOTE = (
     "note: this was `starter`, a small model that runs anywhere. The next one up is CLIP ViT-B/32:"
-    " see docs/models.md. (Said once.)"
+    " -m openai/clip-vit-base-patch32, see docs/models.md. (Said once.)"
 )
 Item = TypeVar("Item")
 

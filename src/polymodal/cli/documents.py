@@ -88,7 +88,7 @@ def extract(
     out = Output(as_json=json, quiet=quiet)
     inputs = _documents(paths)
     if model != "starter" and not is_generator_name(model):
-        raise UsageError(f"extract goes with starter or a model such as openai:MODEL, not {model}.")
+        raise UsageError(f"extract goes with starter or a model that writes text, not {model}.")
     no_budget_for(model, budget)
     suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
     results: Iterator[Extraction | ItemError] = suite.extract(iter(inputs.files), schema)

@@ -33,7 +33,7 @@ Json = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="A model's name, or its folder."),
+    typer.Option("--model", "-m", metavar="NAME", help="A model's name, folder or hub id."),
 ]
 Writer = Annotated[
     str,
@@ -41,7 +41,7 @@ Writer = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="A model's name or folder, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
+        help="A model's name, folder or hub id, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
     ),
 ]
 Budget = Annotated[

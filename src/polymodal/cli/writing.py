@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polymodal.catalog.names import is_generator_name
+from polymodal.catalog.names import is_api_name, is_generator_name
 from polymodal.cli.output import Output, printable
 from polymodal.errors import UsageError
 
@@ -54,8 +54,8 @@ def told(suite: Suite, model: str, out: Output, *, stream: bool) -> tuple[Any, T
         raise UsageError("--stream prints words as they come; it does not go with --json.")
     if not is_generator_name(model):
         raise UsageError(
-            f"{model} says its answer at once. --stream goes with -m openai:MODEL, anthropic:MODEL"
-            " or gemini:MODEL."
+            f"{model} says its answer at once. --stream goes with -m openai:MODEL, anthropic:MODEL,"
+            " gemini:MODEL, or a checkpoint that writes."
         )
     from polymodal.runtime.streamed import StreamedGenerator
 
@@ -69,7 +69,7 @@ def no_budget_for(model: str, budget: float | None) -> None:
     Raises:
         UsageError: the model is none behind an API.
     """
-    if budget is not None and not is_generator_name(model):
+    if budget is not None and not is_api_name(model):
         raise UsageError(f"{model} costs nothing; --budget goes with models such as openai:MODEL.")
 
 
@@ -78,5 +78,5 @@ def name_the_cost(suite: Suite, model: str, out: Output, items: Iterable[Item]) 
     try:
         yield from items
     finally:
-        if is_generator_name(model) and (text := suite.spending.describe()):
+        if is_api_name(model) and (text := suite.spending.describe()):
             out.note(f"cost: {text}")

@@ -246,6 +246,7 @@ class GeneratorInfo:
         beams: it has a beam search.
         seeded: the same seed gives the same answer at temperatures above 0.
         preprocessing, prompt: in words that change when the answers may change with them.
+        describes_bare: a picture without any words is its way to be asked for a caption.
     """
 
     model: str
@@ -259,6 +260,7 @@ class GeneratorInfo:
     seeded: bool = False
     preprocessing: str = ""
     prompt: str = ""
+    describes_bare: bool = False
 
     @property
     def fingerprint(self) -> str:

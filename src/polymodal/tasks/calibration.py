@@ -48,6 +48,12 @@ def fits(
         purpose: a description is judged by "match", a label on its own by "multi_label", the best
             of several labels by "unknown"; a calibration without the latter two uses the first.
     """
+    if not getattr(calibration, "judges_alone", True):
+        warnings.warn(
+            "this model was trained to compare texts, not to judge one alone: whether a text or"
+            " label fits by itself follows a rule of thumb, and is no probability.",
+            stacklevel=3,
+        )
     scale = getattr(calibration, f"{purpose}_scale", calibration.match_scale)
     bias = getattr(calibration, f"{purpose}_bias", calibration.match_bias)
     return sigmoid(scale * cosines + bias)

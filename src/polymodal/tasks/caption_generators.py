@@ -65,6 +65,8 @@ class _Work:
         except MediaError:  # gone since it was opened
             digest = ""
         part = ImagePart(picture.image, digest, picture_name(source))
+        if self.generator.info.describes_bare and self.options == CaptionOptions():
+            return source, [Message.user(part)]
         return source, [Message.system(SYSTEM), Message.user(part, _question(self.options))]
 
     def _describe(

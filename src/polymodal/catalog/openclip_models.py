@@ -1,0 +1,115 @@
+"""`open_clip:ARCH/PRETRAINED` to an embedder: open_clip's tables, and where the weights lie."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.catalog import hub
+from polymodal.errors import ModelUnavailable, UsageError
+from polymodal.media.files import hash_file
+from polymodal.models.hub_loading import Source
+from polymodal.models.protocols import Device
+from polymodal.models.tensorfiles import WeightFiles, is_pickle
+
+if TYPE_CHECKING:
+    from polymodal.models.openclip import OpenClipEmbedder
+
+__all__ = ["open_openclip"]
+
+WEIGHTS = "open_clip_model.safetensors"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+DIGITS = 12
+VERSION = "1"
+SIDE_PX, TEXT_TOKENS = 224, 77
+"""Where an architecture says nothing."""
+SETTINGS = {
+    "mean": "image_mean",
+    "std": "image_std",
+    "interpolation": "image_interpolation",
+    "resize_mode": "image_resize_mode",
+    "quick_gelu": "force_quick_gelu",
+}
+"""What the table says of weights, and how the library takes it."""
+
+
+def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
+    """The model `variant`, ARCH/PRETRAINED, where PRETRAINED is a tag or a safetensors file.
+
+    Raises:
+        UsageError: the variant is not written so.
+        ModelUnavailable: there is no such architecture or tag, or its weights cannot be found.
+    """
+    from polymodal.models.openclip import OpenClipEmbedder, OpenClipSpec
+    from polymodal.results import Space
+
+    architecture, _, pretrained = variant.partition("/")
+    if not architecture or not pretrained:
+        raise UsageError(
+            f"{name}: write open_clip:ARCH/PRETRAINED, such as"
+            " open_clip:ViT-B-32/laion2b_s34b_b79k, or a safetensors file after the slash."
+        )
+    config = _architecture(name, architecture)
+    file, settings = _weights(name, architecture, pretrained)
+    weights = WeightFiles((file,))
+    weights.check()
+    vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
+    size = vision.get("image_size") or SIDE_PX
+    side_px = int(max(size) if isinstance(size, list | tuple) else size)
+    folder = file.parent.name
+    revision = folder if COMMIT.fullmatch(folder) else hash_file(file)
+    space = Space(
+        model=f"open_clip:{architecture}/{file.name if settings is None else pretrained}",
+        revision=revision[:DIGITS],
+        dimension=int(config["embed_dim"]),
+        preprocessing=f"open_clip {side_px} px {VERSION}",
+        prompt=VERSION,
+    )
+    tokens = int(text.get("context_length") or TEXT_TOKENS)
+    source = Source(name, file.parent, weights)
+    spec = OpenClipSpec(source, architecture, space, side_px, tokens, settings or {})
+    return OpenClipEmbedder(spec, device=device)
+
+
+def _architecture(name: str, architecture: str) -> dict[str, Any]:
+    import open_clip
+
+    config: dict[str, Any] | None = open_clip.get_model_config(architecture)
+    if config is None:
+        known = {each.lower(): each for each in open_clip.list_models()}
+        near = difflib.get_close_matches(architecture.lower(), known, n=3)
+        hint = f" Did you mean {' or '.join(known[each] for each in near)}?" if near else ""
+        raise ModelUnavailable(f"{name}: open_clip has no architecture {architecture!r}.{hint}")
+    return config
+
+
+def _weights(name: str, architecture: str, pretrained: str) -> tuple[Path, dict[str, Any] | None]:
+    """The file, and what the table says of it; None for a file of the user's."""
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        if is_pickle(path.name):
+            raise ModelUnavailable(
+                f"{path} is a pickle, which can run code when it is opened, so it is refused. Save"
+                " the weights as safetensors: safetensors.torch.save_file(model.state_dict(), ...)"
+            )
+        return path, None
+    import open_clip
+
+    table = open_clip.pretrained.get_pretrained_cfg(architecture, pretrained)
+    if not table:
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        near = difflib.get_close_matches(pretrained, tags, n=3) or tags[:5]
+        hint = f" Known weights: {', '.join(near)}." if near else ""
+        raise ModelUnavailable(
+            f"{name}: {pretrained!r} is neither a file nor weights that open_clip knows for"
+            f" {architecture}.{hint}"
+        )
+    repository = str(table.get("hf_hub") or "").rpartition("/")[0]
+    if not repository:
+        raise ModelUnavailable(
+            f"{name}: these weights are offered as a pickle at an address only, which is refused."
+        )
+    settings = {ours: table[theirs] for theirs, ours in SETTINGS.items() if theirs in table}
+    return hub.fetch_file(name, repository, WEIGHTS), settings

@@ -1,0 +1,230 @@
+"""CLIP, SigLIP and SigLIP 2 checkpoints as embedders, by transformers.
+
+Notable: SigLIP pads every text to the length that it was trained with, and its probabilities are a
+sigmoid of scale * cosine + bias, with the checkpoint's own numbers. CLIP has a scale alone, which
+makes probabilities over several labels; whether one text fits it was never trained to say. SigLIP
+2's "naflex" checkpoints take pictures in their own proportions, as patches with their positions.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polymodal.errors import UsageError
+from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
+from polymodal.models.protocols import Device, Pixels
+from polymodal.results import Space, Vector
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ContrastiveCalibration", "ContrastiveSpec", "HubEmbedder", "normalised", "said_once"]
+
+IMAGE_BATCH, TEXT_BATCH = 32, 64
+CLIP_FITS = 0.25
+"""Cosine at which a text fits a picture as well as not, by rule of thumb: CLIP has no bias."""
+CLIP_TEMPLATES = ("a photo of a {}.",)
+SIGLIP_TEMPLATES = ("This is a photo of a {}.",)
+
+
+@dataclass(frozen=True)
+class ContrastiveCalibration:
+    """See `Calibration`: what the checkpoint was trained with.
+
+    Attributes:
+        judges_alone: `match_scale` and `match_bias` were trained, not set by rule of thumb.
+    """
+
+    classify_temperature: float
+    match_scale: float
+    match_bias: float
+    relevant_cosine: float
+    templates: tuple[str, ...]
+    judges_alone: bool
+
+    @classmethod
+    def of(cls, log_scale: float, bias: float | None) -> ContrastiveCalibration:
+        """From a checkpoint's `logit_scale` (a logarithm) and `logit_bias` (None for CLIP)."""
+        scale = math.exp(log_scale)
+        if bias is None:
+            return cls(1 / scale, scale, -CLIP_FITS * scale, CLIP_FITS, CLIP_TEMPLATES, False)
+        return cls(1 / scale, scale, bias, -bias / scale, SIGLIP_TEMPLATES, True)
+
+
+@dataclass(frozen=True)
+class ContrastiveSpec:
+    """What is known of a checkpoint before it is loaded.
+
+    Attributes:
+        image_size_px: shorter side beyond which a picture is scaled down anyway.
+        sigmoid: it was trained with a sigmoid for each pair, on texts of one length.
+    """
+
+    source: Source
+    space: Space
+    image_size_px: int
+    sigmoid: bool
+
+
+@dataclass
+class _Loaded:
+    """Model and processor, in memory."""
+
+    model: Any
+    processor: Any
+    device: str
+    text_tokens: int
+
+
+class HubEmbedder:
+    """Fits `Embedder` and `Calibrated`; weights are read on first use. Safe between threads."""
+
+    def __init__(self, spec: ContrastiveSpec, *, device: Device = "auto") -> None:
+        """Nothing is loaded."""
+        self._spec = spec
+        self._device = device
+        self._lock = threading.Lock()
+        self._model: _Loaded | None = None
+        self._processor: Any = None
+        self._said = said_once()
+
+    @property
+    def space(self) -> Space:
+        """See `Embedder.space`."""
+        return self._spec.space
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Embedder.image_size_px`."""
+        return self._spec.image_size_px
+
+    @cached_property
+    def calibration(self) -> ContrastiveCalibration:
+        """See `Calibrated.calibration`; two numbers of the weights."""
+        weights = self._spec.source.weights
+        scale, bias = weights.number("logit_scale"), weights.number("logit_bias")
+        if scale is None:
+            model = self._loaded().model
+            scale = float(model.logit_scale)
+            bias = float(model.logit_bias) if self._spec.sigmoid else None
+        return ContrastiveCalibration.of(scale, bias)
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """What the checkpoint's own processor makes of a picture: one record of named arrays."""
+        inputs = self._processing()(images=image, return_tensors="pt")
+        arrays = {name: value[0].numpy() for name, value in inputs.items()}
+        kinds = [(name, each.dtype, each.shape) for name, each in arrays.items()]
+        packed = np.zeros((), np.dtype(kinds))
+        for name, each in arrays.items():
+            packed[name] = each
+        return packed
+
+    def embed_images(self, batch: Sequence[Pixels]) -> Vector:
+        """See `Embedder.embed_images`."""
+        return self._in_batches(batch, IMAGE_BATCH, self._image_inputs, "get_image_features")
+
+    def embed_texts(self, texts: Sequence[str]) -> Vector:
+        """See `Embedder.embed_texts`.
+
+        Raises:
+            UsageError: when a text is empty or only white space; names its position.
+        """
+        for position, text in enumerate(texts):
+            if not text.strip():
+                raise UsageError(f"text {position} is empty; a text needs at least one word.")
+        return self._in_batches(texts, TEXT_BATCH, self._text_inputs, "get_text_features")
+
+    def _in_batches(
+        self,
+        items: Sequence[Any],
+        size: int,
+        prepare: Callable[[Sequence[Any]], Mapping[str, Any]],
+        method: str,
+    ) -> Vector:
+        if not items:
+            return np.zeros((0, self.space.dimension), np.float32)
+        import torch
+
+        loaded, found = self._loaded(), []
+        for start in range(0, len(items), size):
+            inputs = prepare(items[start : start + size])
+            on_device = {name: value.to(loaded.device) for name, value in inputs.items()}
+            with torch.inference_mode():
+                features = getattr(loaded.model, method)(**on_device)
+            pooled = getattr(features, "pooler_output", features)
+            found.append(pooled.float().cpu().numpy())
+        return normalised(np.concatenate(found))
+
+    def _image_inputs(self, batch: Sequence[Pixels]) -> Mapping[str, Any]:
+        import torch
+
+        names = batch[0].dtype.names or ()
+        records: Any = batch
+        return {
+            name: torch.from_numpy(np.stack([each[name] for each in records])) for name in names
+        }
+
+    def _text_inputs(self, texts: Sequence[str]) -> Mapping[str, Any]:
+        loaded, most = self._loaded(), self._loaded().text_tokens
+        tokenizer = loaded.processor.tokenizer
+        whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        lengths = [len(ids) for ids in whole]
+        if max(lengths) > most:
+            self._said(
+                f"a text of {max(lengths)} tokens was cut to the {most} that {self.space.model}"
+                " reads; what follows is ignored (said once)."
+            )
+        padding = "max_length" if self._spec.sigmoid else True
+        inputs: Mapping[str, Any] = loaded.processor(
+            text=list(texts), padding=padding, truncation=True, max_length=most, return_tensors="pt"
+        )
+        return inputs
+
+    def _processing(self) -> Any:
+        with self._lock:
+            if self._processor is None:
+                self._processor = load_processor(self._spec.source)
+            return self._processor
+
+    def _loaded(self) -> _Loaded:
+        processor = self._processing()
+        with self._lock:
+            if self._model is None:
+                import torch
+
+                # float32 everywhere: vectors of one space must not differ by where they were made.
+                device = device_name(self._device)
+                model = load_model(self._spec.source, "AutoModel", device, torch.float32)
+                most = int(model.config.text_config.max_position_embeddings)
+                self._model = _Loaded(model, processor, device, most)
+            return self._model
+
+
+def normalised(vectors: Vector) -> Vector:
+    """Rows of length 1, float32."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vector = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return scaled
+
+
+def said_once() -> Callable[[str], None]:
+    """A function that warns the first time it is called."""
+    lock = threading.Lock()
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        with lock:
+            if said:
+                return
+            said.append(text)
+        warnings.warn(text, stacklevel=5)
+
+    return say

@@ -1,0 +1,88 @@
+"""The families of checkpoints that are known by name: what they take and how they are spoken to.
+
+Notable: a table, read without importing transformers. A generator that is not in it works too where
+its processor brings a chat template; a family that has none needs its documented prompt form, and
+is here for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["CONTRASTIVE", "FAMILIES", "Family", "PromptForm"]
+
+PromptForm = Literal["chat", "question", "plain", "prefix"]
+
+CONTRASTIVE = frozenset({"clip", "siglip", "siglip2"})
+"""Model types whose two towers embed pictures and texts."""
+SIGMOID = frozenset({"siglip", "siglip2"})
+"""Those of them that were trained with a sigmoid for each pair."""
+
+USER_ASSISTANT = (
+    "{% for m in messages %}{% if m.role == 'system' %}"
+    "{% for p in m.content %}{{ p.text + ' ' }}{% endfor %}{% else %}"
+    "{{ m.role | upper }}: {% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
+    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}"
+    "{{ ' ' if m.role == 'user' else '</s>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""Vicuna's form: `USER: <image>\\nWhat is this? ASSISTANT:`."""
+INST = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] "
+    "{% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
+    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %} [/INST]"
+    "{% elif m.role == 'assistant' %} {% for p in m.content %}{{ p.text }}{% endfor %}</s>"
+    "{% else %}{{ raise_exception('no system role') }}{% endif %}{% endfor %}"
+)
+"""Mistral's form: `[INST] <image>\\nWhat is this? [/INST]`; it has no system role."""
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }} "
+    "{% for p in m.content if p.type == 'image' %}<image>{% endfor %}"
+    "{% for p in m.content if p.type == 'text' %}{{ '\n' + p.text }}{% endfor %}<|im_end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""LLaVA-OneVision's form of ChatML."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of generators is spoken to.
+
+    Attributes:
+        form: "chat" by a chat template; "question" as `Question: ... Answer:`; "plain" as the
+            words are; "prefix" as a task's word, a language and the question.
+        template: for a checkpoint that brings no chat template, by the language model's type; ""
+            is for any.
+        max_media: pictures in one conversation.
+        needs_picture: it cannot answer without one.
+    """
+
+    form: PromptForm = "chat"
+    template: tuple[tuple[str, str], ...] = ()
+    max_media: int = 32
+    needs_picture: bool = False
+
+    def fallback(self, text_type: str) -> str | None:
+        """The template for a checkpoint without one."""
+        known = dict(self.template)
+        return known.get(text_type, known.get(""))
+
+
+FAMILIES: dict[str, Family] = {
+    "llava": Family(template=(("", USER_ASSISTANT),)),
+    "llava_next": Family(
+        template=(("mistral", INST), ("llama", USER_ASSISTANT), ("qwen2", CHATML))
+    ),
+    "llava_onevision": Family(template=(("", CHATML),)),
+    "qwen2_vl": Family(),
+    "qwen2_5_vl": Family(),
+    "qwen3_vl": Family(),
+    "idefics3": Family(),
+    "smolvlm": Family(),
+    "internvl": Family(),
+    "paligemma": Family("prefix", needs_picture=True),
+    "blip-2": Family("question", max_media=1, needs_picture=True),
+    "instructblip": Family("plain", max_media=1, needs_picture=True),
+}
+"""By transformers' `model_type`."""

@@ -1,0 +1,312 @@
+"""Checkpoints that write text about pictures, or about text alone, by transformers.
+
+Notable: conversations of a batch are padded on the left, those with pictures apart from those
+without, and one that cannot be prepared (a picture that the processor refuses, a context that
+overflows) fails alone. Sampling with a seed touches no one else's random numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from polymodal.errors import ModelError, ModelUnavailable, PolymodalError
+from polymodal.models.hub_decoding import Held, Row, Watch, first_stop
+from polymodal.models.hub_families import Family
+from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
+from polymodal.models.hub_prompts import Prompt, Writer
+from polymodal.models.messages import (
+    GREEDY,
+    Conversation,
+    Generation,
+    GenerationOptions,
+    GeneratorInfo,
+)
+from polymodal.models.protocols import Device
+
+__all__ = ["GeneratorSpec", "HubGenerator"]
+
+BATCH = 8
+SHOWN = 200
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """What is known of a checkpoint before it is loaded.
+
+    Attributes:
+        sees: it takes pictures.
+    """
+
+    source: Source
+    info: GeneratorInfo
+    family: Family
+    sees: bool
+
+
+@dataclass
+class _Loaded:
+    """Model and processor, in memory.
+
+    Attributes:
+        context: tokens that prompt and answer may have together; None where there is no limit.
+        ends: ids of the tokens that end an answer.
+    """
+
+    model: Any
+    tokenizer: Any
+    writer: Writer
+    device: str
+    context: int | None
+    ends: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A conversation that can be answered.
+
+    Attributes:
+        place: in the batch that was asked.
+        inputs: the model's, of this prompt alone.
+        room: tokens that the answer may have.
+    """
+
+    place: int
+    prompt: Prompt
+    inputs: Any
+    prompt_tokens: int
+    room: int
+
+
+class HubGenerator:
+    """Fits `StreamingGenerator`; weights are read on first use. One answer (or batch) at a time."""
+
+    def __init__(self, spec: GeneratorSpec, *, device: Device = "auto") -> None:
+        """Nothing is loaded."""
+        self.info = spec.info
+        self._spec = spec
+        self._device = device
+        self._lock = threading.Lock()
+        self._running = threading.Lock()
+        self._model: _Loaded | None = None
+
+    def generate(
+        self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
+    ) -> list[Generation | PolymodalError]:
+        """See `Generator.generate`."""
+        for conversation in batch:
+            self.info.check(conversation, options)
+        if not batch:
+            return []
+        loaded = self._loaded()
+        found: dict[int, Generation | PolymodalError] = {}
+        ready: list[_Ready] = []
+        for place, conversation in enumerate(batch):
+            prompt = loaded.writer.write(conversation)
+            outcome = self._prepared(loaded, place, prompt, options)
+            if isinstance(outcome, _Ready):
+                ready.append(outcome)
+            else:
+                found[place] = outcome
+        for group in _groups(ready):
+            for each, generation in zip(group, self._run(loaded, group, options), strict=True):
+                found[each.place] = generation
+        return [found[place] for place in range(len(batch))]
+
+    def stream(
+        self, conversation: Conversation, options: GenerationOptions = GREEDY
+    ) -> Iterator[str | Generation]:
+        """See `StreamingGenerator.stream`."""
+        self.info.check(conversation, options)
+        loaded = self._loaded()
+        ready = self._prepared(loaded, 0, loaded.writer.write(conversation), options)
+        if isinstance(ready, PolymodalError):
+            raise ready
+        from transformers import TextIteratorStreamer
+
+        streamer = TextIteratorStreamer(
+            loaded.tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
+        watch, held = self._watch(loaded, options), Held(options.stop)
+        outcome: list[Generation | BaseException] = []
+
+        def run() -> None:
+            try:
+                outcome.extend(self._run(loaded, [ready], options, watch, streamer))
+            except BaseException as error:  # told to the caller's thread
+                outcome.append(error)
+                streamer.end()
+
+        thread = threading.Thread(target=run, name="polymodal-generate", daemon=True)
+        thread.start()
+        try:
+            for piece in streamer:
+                yield from held.pieces(piece)
+        finally:
+            watch.cancelled.set()  # of no use to who left, and without effect at the end
+            thread.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        yield from held.rest()
+        yield outcome[0]
+
+    def _prepared(
+        self, loaded: _Loaded, place: int, prompt: Prompt, options: GenerationOptions
+    ) -> _Ready | PolymodalError:
+        """A conversation with the count of its tokens; or why it cannot be answered."""
+        try:
+            inputs = loaded.writer.encode([prompt])
+        except (ValueError, RuntimeError, TypeError, IndexError) as error:
+            said = " ".join(str(error).split())[:SHOWN]
+            return ModelError(self.info.model, "rejected", f"its processor refused it: {said}")
+        tokens = int(inputs["attention_mask"].sum())
+        if loaded.context is None:
+            return _Ready(place, prompt, inputs, tokens, options.max_tokens)
+        room = loaded.context - tokens
+        if room < 1:
+            shown = f", {len(prompt.images)} picture(s) included" if prompt.images else ""
+            return ModelError(
+                self.info.model,
+                "rejected",
+                f"the conversation has {tokens:,} tokens{shown}, and prompt and answer together may"
+                f" have {loaded.context:,}. Use fewer or smaller pictures, or less text.",
+            )
+        return _Ready(place, prompt, inputs, tokens, min(room, options.max_tokens))
+
+    def _run(
+        self,
+        loaded: _Loaded,
+        group: Sequence[_Ready],
+        options: GenerationOptions,
+        watch: Watch | None = None,
+        streamer: Any = None,
+    ) -> list[Generation]:
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        watch = watch or self._watch(loaded, options)
+        started = time.perf_counter()
+        inputs = group[0].inputs
+        if len(group) > 1:  # padded to one length
+            inputs = loaded.writer.encode([each.prompt for each in group])
+        inputs = inputs.to(loaded.device)
+        for name, value in inputs.items():
+            if value.is_floating_point():
+                inputs[name] = value.to(loaded.model.dtype)
+        with self._running, _random(options, loaded.device), torch.inference_mode():
+            sequences = loaded.model.generate(
+                **inputs,
+                **_settings(loaded, options, min(each.room for each in group)),
+                logits_processor=LogitsProcessorList([watch.probabilities]),
+                stopping_criteria=StoppingCriteriaList([watch.done]),
+                streamer=streamer,
+            )
+        took_s = time.perf_counter() - started
+        return [
+            _generation(loaded, row, each, options, took_s)
+            for each, row in zip(group, watch.rows(sequences), strict=True)
+        ]
+
+    def _watch(self, loaded: _Loaded, options: GenerationOptions) -> Watch:
+        return Watch(loaded.tokenizer, options.stop, loaded.ends)
+
+    def _loaded(self) -> _Loaded:
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+    def _load(self) -> _Loaded:
+        import torch
+
+        source = self._spec.source
+        processor = load_processor(source, "AutoProcessor" if self._spec.sees else "AutoTokenizer")
+        tokenizer = getattr(processor, "tokenizer", None) or processor
+        device = device_name(self._device)
+        auto_class = "AutoModelForImageTextToText" if self._spec.sees else "AutoModelForCausalLM"
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model = load_model(source, auto_class, device, dtype)
+        text = model.config.get_text_config()
+        encodes = bool(getattr(text, "is_encoder_decoder", False))
+        tokenizer.padding_side = "right" if encodes else "left"
+        if tokenizer.pad_token is None:
+            if tokenizer.eos_token is None:
+                raise ModelUnavailable(f"{source.name}: its tokenizer has no end and no padding.")
+            tokenizer.pad_token = tokenizer.eos_token
+        limit = None if encodes else getattr(text, "max_position_embeddings", None)
+        writer = Writer(source.name, processor, self._spec.family, str(text.model_type))
+        return _Loaded(model, tokenizer, writer, device, limit, _ends(model, tokenizer))
+
+
+def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+    """Batches whose answers have the same room, with pictures apart from without, by length."""
+    ordered = sorted(ready, key=lambda e: (bool(e.prompt.images), e.room, e.prompt_tokens))
+    group: list[_Ready] = []
+    for each in ordered:
+        same = group and (bool(group[0].prompt.images), group[0].room) == (
+            bool(each.prompt.images),
+            each.room,
+        )
+        if group and (not same or len(group) == BATCH):
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+def _settings(loaded: _Loaded, options: GenerationOptions, most_tokens: int) -> dict[str, Any]:
+    """Greedy, or the temperature that was asked for; else as the checkpoint advises."""
+    settings: dict[str, Any] = {
+        "max_new_tokens": most_tokens,
+        "num_beams": 1,
+        "pad_token_id": loaded.tokenizer.pad_token_id,
+        "do_sample": options.temperature > 0,
+        "temperature": options.temperature or None,
+    }
+    if not options.temperature:
+        settings |= {"top_k": None, "top_p": None}
+    return settings
+
+
+def _generation(
+    loaded: _Loaded, row: Row, ready: _Ready, options: GenerationOptions, latency_s: float
+) -> Generation:
+    text = str(loaded.tokenizer.decode(row.tokens, skip_special_tokens=True)).lstrip()
+    stop = first_stop(text, options.stop)
+    return Generation(
+        text=(text if stop is None else text[:stop]).strip(),
+        finish_reason="stop" if row.ended else "length",
+        logprob=row.logprob,
+        tokens=len(row.tokens),
+        prompt_tokens=ready.prompt_tokens,
+        latency_s=latency_s,
+    )
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens that end an answer, from the checkpoint's generation settings."""
+    inner = getattr(model, "language_model", None)
+    found: set[int] = set()
+    for config in (model.generation_config, getattr(inner, "generation_config", None)):
+        ends: Any = getattr(config, "eos_token_id", None)
+        found |= {e for e in (ends if isinstance(ends, list | tuple) else [ends]) if e is not None}
+    return frozenset(found or {tokenizer.eos_token_id})
+
+
+@contextmanager
+def _random(options: GenerationOptions, device: str) -> Iterator[None]:
+    """Random numbers of the seed, and afterwards those from before."""
+    if options.seed is None or not options.temperature:
+        yield
+        return
+    import torch
+
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(options.seed)
+        yield

@@ -1,0 +1,166 @@
+"""Conversations in the words of a checkpoint: its chat template, or its family's documented form.
+
+Notable: what a user says, or what was read from a picture, cannot speak the tokenizer's control
+tokens (`<image>`, `<|im_start|>`, ...): they are broken up in it. A template without a system role
+gets the system's words before the user's. Forms that are no chat leave them out: a model that was
+never instructed only reads them as part of the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from polymodal.errors import ModelUnavailable, UsageError
+from polymodal.models.hub_families import Family
+from polymodal.models.messages import Conversation, ImagePart, Message, TextPart
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Prompt", "Writer"]
+
+CAPTION, ANSWER, LANGUAGE = "caption", "answer", "en"
+"""PaliGemma's words for its tasks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A conversation as a checkpoint takes it: its text, with a token where each picture goes."""
+
+    text: str
+    images: tuple[Image.Image, ...]
+
+
+class Writer:
+    """Writes prompts for one checkpoint."""
+
+    def __init__(self, name: str, processor: Any, family: Family, text_type: str) -> None:
+        """For a processor (or a tokenizer alone, for a model that takes no pictures).
+
+        Args:
+            text_type: transformers' `model_type` of the language model.
+        """
+        self._name = name
+        self._processor = processor
+        self._family = family
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        self._is_processor = self._tokenizer is not processor
+        own = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
+        if isinstance(own, dict):  # several by name, as some tokenizers bring them
+            own = own.get("default")
+        self._template = own or family.fallback(text_type)
+        self._control = _control_tokens(processor, self._tokenizer)
+
+    def write(self, conversation: Conversation) -> Prompt:
+        """The prompt.
+
+        Raises:
+            UsageError: the conversation has no form in this family.
+            ModelUnavailable: the checkpoint brings no chat template, and its family has no form.
+        """
+        images = tuple(
+            part.image for m in conversation for part in m.parts if isinstance(part, ImagePart)
+        )
+        if self._family.needs_picture and not images:
+            raise UsageError(f"{self._name} answers about a picture, and there is none.")
+        if self._family.form == "chat":
+            return Prompt(self._chat(conversation), images)
+        spoken = [m for m in conversation if m.role != "system"]
+        if self._family.form == "question":
+            return Prompt(self._questions(spoken), images)
+        asked = self._said(spoken[-1])
+        if self._family.form == "plain":
+            return Prompt(asked, images)
+        task = f"{ANSWER} {LANGUAGE} {asked}" if asked else f"{CAPTION} {LANGUAGE}"
+        return Prompt("<image>" * len(images) + task, images)
+
+    def encode(self, prompts: Sequence[Prompt]) -> Any:
+        """Prompts, all with pictures or all without, to the model's input, padded."""
+        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        bos = self._tokenizer.bos_token
+        if self._family.form == "chat" and bos and prompts[0].text.startswith(bos):
+            options["add_special_tokens"] = False  # the template has said it
+        if any(prompt.images for prompt in prompts):
+            options["images"] = [list(prompt.images) for prompt in prompts]
+            if self._family.max_media == 1:
+                options["images"] = [prompt.images[0] for prompt in prompts]
+        return self._processor(text=[prompt.text for prompt in prompts], **options)
+
+    def _chat(self, conversation: Conversation) -> str:
+        if self._template is None:
+            raise ModelUnavailable(
+                f"{self._name} brings no chat template, and its family has no prompt form that is"
+                " known here: use its instruction-tuned checkpoint."
+            )
+        from jinja2 import TemplateError
+
+        try:
+            return self._templated(conversation)
+        except TemplateError:
+            if conversation[0].role != "system":
+                raise
+            return self._templated(_folded(conversation))
+
+    def _templated(self, conversation: Conversation) -> str:
+        messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
+        text: str = self._processor.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def _content(self, message: Message) -> Any:
+        if not self._is_processor:
+            return self._said(message)
+        content: list[dict[str, str]] = []
+        for part in message.parts:
+            if isinstance(part, ImagePart):
+                content.append({"type": "image"})
+            elif isinstance(part, TextPart):
+                content.append({"type": "text", "text": self._harmless(part.text)})
+        return content
+
+    def _questions(self, spoken: Sequence[Message]) -> str:
+        """`Question: ... Answer: ...`; nothing at all for a picture without words."""
+        turns = []
+        for message in spoken:
+            said = self._said(message)
+            if message.role == "assistant":
+                turns.append(f"{said}.")
+            elif said:
+                turns.append(f"Question: {said} Answer:")
+        return " ".join(turns)
+
+    def _said(self, message: Message) -> str:
+        return self._harmless(message.text.strip())
+
+    def _harmless(self, text: str) -> str:
+        for token in self._control:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+
+def _control_tokens(processor: Any, tokenizer: Any) -> tuple[str, ...]:
+    """What the tokenizer reads as a command, longest first."""
+    tokens = {str(each) for each in tokenizer.all_special_tokens}
+    tokens |= {str(each) for each in tokenizer.get_added_vocab()}
+    for name in ("image_token", "video_token", "fake_image_token", "global_image_tag"):
+        tokens.add(str(getattr(processor, name, "")))
+    return tuple(sorted((each for each in tokens if _is_command(each)), key=len, reverse=True))
+
+
+def _is_command(token: str) -> bool:
+    return len(token) > 2 and not token.isspace() and not token.isalnum()
+
+
+def _folded(conversation: Conversation) -> list[Message]:
+    """The system's words in front of the first user's message."""
+    system = [m.text for m in conversation if m.role == "system"]
+    rest = [m for m in conversation if m.role != "system"]
+    parts: Iterable[Any] = rest[0].parts
+    media = [part for part in parts if not isinstance(part, TextPart)]
+    texts = [part for part in rest[0].parts if isinstance(part, TextPart)]
+    before = TextPart("\n".join(system) + "\n")
+    return [Message(rest[0].role, (*media, before, *texts)), *rest[1:]]
