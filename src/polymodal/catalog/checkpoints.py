@@ -18,15 +18,24 @@ from typing import Any, Literal
 from polymodal.catalog import hub
 from polymodal.errors import ModelUnavailable
 from polymodal.media.files import hash_file
+from polymodal.media.hashing import stamp_of
 from polymodal.models.hub_families import CONTRASTIVE, FAMILIES
 from polymodal.models.tensorfiles import WeightFiles, find_weight_files, read_json
 
-__all__ = ["Checkpoint", "Kind", "is_checkpoint_name", "kind_of", "open_checkpoint"]
+__all__ = [
+    "REVISION_DIGITS",
+    "Checkpoint",
+    "Kind",
+    "commit_of",
+    "is_checkpoint_name",
+    "kind_of",
+    "open_checkpoint",
+]
 
 Kind = Literal["embedder", "generator"]
 CONFIG = "config.json"
-COMMIT = re.compile(r"[0-9a-f]{40}")
-DIGITS = 12
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+REVISION_DIGITS = 12
 """Of a commit or a hash in a revision."""
 FORMER = {
     "internvl_chat": "OpenGVLab/InternVL3-1B-hf",
@@ -108,14 +117,21 @@ def open_checkpoint(name: str, *, allow_pickle: bool = False) -> Checkpoint:
     weights = find_weight_files(folder, allow_pickle=allow_pickle)
     weights.check()
     if on_hub:
-        revision = folder.name if COMMIT.fullmatch(folder.name) else _hashed(folder, weights)
-        return Checkpoint(name, name.partition("@")[0], revision[:DIGITS], folder, config, weights)
-    if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name):
+        revision = commit_of(folder) or _hashed(folder, weights)
+        return Checkpoint(
+            name, name.partition("@")[0], revision[:REVISION_DIGITS], folder, config, weights
+        )
+    if folder.parent.name == "snapshots" and commit_of(folder):
         revision, model = folder.name, folder.parent.parent.name.removeprefix("models--")
         model = model.replace("--", "/")
     else:
         revision, model = _hashed(folder, weights), folder.resolve().name
-    return Checkpoint(name, model, revision[:DIGITS], folder, config, weights)
+    return Checkpoint(name, model, revision[:REVISION_DIGITS], folder, config, weights)
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a folder of the hub's cache is named after; "" for any other folder."""
+    return folder.name if _COMMIT.fullmatch(folder.name) else ""
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -156,13 +172,8 @@ def _hashed(folder: Path, weights: WeightFiles) -> str:
     small += [path for path in folder.iterdir() if path.suffix == ".jinja"]
     digest = hashlib.sha256()
     for path in sorted({*small, *weights.files}, key=lambda each: each.name):
-        digest.update(f"{path.name} {_hash(path, _stamp(path))}\n".encode())
+        digest.update(f"{path.name} {_hash(path, stamp_of(path))}\n".encode())
     return digest.hexdigest()
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog import hub
+from polymodal.catalog.checkpoints import REVISION_DIGITS, commit_of
 from polymodal.errors import ModelUnavailable, UsageError
 from polymodal.media.files import hash_file
 from polymodal.models.hub_loading import Source
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["open_openclip"]
 
 WEIGHTS = "open_clip_model.safetensors"
-COMMIT = re.compile(r"[0-9a-f]{40}")
-DIGITS = 12
 VERSION = "1"
 SIDE_PX, TEXT_TOKENS = 224, 77
 """Where an architecture says nothing."""
@@ -58,11 +56,10 @@ def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
     vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
     size = vision.get("image_size") or SIDE_PX
     side_px = int(max(size) if isinstance(size, list | tuple) else size)
-    folder = file.parent.name
-    revision = folder if COMMIT.fullmatch(folder) else hash_file(file)
+    revision = commit_of(file.parent) or hash_file(file)
     space = Space(
         model=f"open_clip:{architecture}/{file.name if settings is None else pretrained}",
-        revision=revision[:DIGITS],
+        revision=revision[:REVISION_DIGITS],
         dimension=int(config["embed_dim"]),
         preprocessing=f"open_clip {side_px} px {VERSION}",
         prompt=VERSION,

@@ -14,7 +14,7 @@ from PIL import Image
 from polymodal.errors import MediaError, MediaTooLarge, UnsupportedMedia
 from polymodal.media.files import hash_file
 
-__all__ = ["Content", "content_of"]
+__all__ = ["Content", "content_of", "digest_of", "stamp_of"]
 
 SIZE = 2
 """Of a file, in its stamp."""
@@ -37,7 +37,7 @@ class Content:
 
     def still(self) -> bool:
         """Whether the file has not been written to since it was hashed."""
-        return self.path is None or self.stamp == _stamp(self.path)
+        return self.path is None or self.stamp == stamp_of(self.path)
 
     def joined(self, *texts: str) -> Content:
         """The same file together with texts, such as the question that is asked of it."""
@@ -54,7 +54,7 @@ def content_of(source: Any, *, max_bytes: int | None = None) -> Content:
         MediaError: it cannot be read; opening it says why.
     """
     if isinstance(source, (str, os.PathLike)):
-        stamp = _stamp(source)
+        stamp = stamp_of(source)
         if max_bytes is not None and len(stamp) > 1 and stamp[SIZE] > max_bytes:
             raise MediaTooLarge(f"has {stamp[SIZE]:,} bytes, more than {max_bytes:,}")
         return Content(hash_file(source), source, stamp)
@@ -65,6 +65,23 @@ def content_of(source: Any, *, max_bytes: int | None = None) -> Content:
     if isinstance(source, Image.Image):
         return _of_image(source)
     raise UnsupportedMedia(f"is {type(source).__name__}, which has no content to hash")
+
+
+def digest_of(source: Any) -> str:
+    """The SHA-256 of a source's content; "" where it cannot be read any more."""
+    try:
+        return content_of(source).sha256
+    except MediaError:
+        return ""
+
+
+def stamp_of(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What tells cheaply that a file is still the same: device, number, size, time of change."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return (0,)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _of_image(image: Image.Image) -> Content:
@@ -84,11 +101,3 @@ def _hashed(*parts: Any) -> Content:
         data = part if isinstance(part, bytes) else repr(part).encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
     return Content(digest.hexdigest())
-
-
-def _stamp(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return (0,)
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

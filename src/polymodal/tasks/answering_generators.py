@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from polymodal.errors import MediaError, MissingDependency, PolymodalError
-from polymodal.media.hashing import content_of
+from polymodal.media.hashing import digest_of
 from polymodal.media.pictures import ImageInput, picture_name
 from polymodal.models.messages import (
     Conversation,
@@ -106,11 +106,8 @@ def _lines(
 def _conversation(
     shown: Shown, question: Question, lines: Sequence[TextLine] | Outcome
 ) -> Conversation:
-    try:
-        digest = content_of(shown.source).sha256
-    except MediaError:  # gone since it was opened
-        digest = ""
-    parts: list[str | Part] = [ImagePart(shown.image, digest, picture_name(shown.source))]
+    picture = ImagePart(shown.image, digest_of(shown.source), picture_name(shown.source))
+    parts: list[str | Part] = [picture]
     if isinstance(lines, Sequence) and lines:
         parts.append(TextPart.read("\n".join(line.text for line in lines)))
     return [Message.system(SYSTEM), Message.user(*parts, question.text)]

@@ -14,8 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from polymodal.errors import MediaError, PolymodalError, UsageError
-from polymodal.media.hashing import Content, content_of
+from polymodal.errors import PolymodalError, UsageError
+from polymodal.media.hashing import Content, content_of, digest_of
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.describing import Captioner, Sight
 from polymodal.models.protocols import Generator, Pixels
@@ -237,17 +237,13 @@ def _checks(asking: Asking) -> str:
 
 
 def _call(asked: _Asked, answer: Answer, asking: Asking, latency_s: float, batch: int) -> Call:
-    try:
-        digest = content_of(asked.image).sha256
-    except MediaError:  # gone since it was opened
-        digest = ""
     return Call(
         verb=VERB,
         model=answer.provenance.model,
         revision=answer.provenance.revision,
         prompt=answer.question,
         parameters={"threshold": asking.threshold, "grounded": asking.grounded},
-        inputs=[{"kind": "image", "name": answer.input, "sha256": digest}],
+        inputs=[{"kind": "image", "name": answer.input, "sha256": digest_of(asked.image)}],
         output=answer.text,
         confidence=answer.confidence,
         latency_s=latency_s,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from polymodal.errors import MediaError, UsageError
-from polymodal.media.hashing import content_of
+from polymodal.media.hashing import digest_of
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.describing import STYLES, Captioner, Said, Style
 from polymodal.models.protocols import Pixels
@@ -108,10 +108,6 @@ class _Work:
     def _record(self, source: ImageInput, found: Caption) -> None:
         if self.journal is None:
             return
-        try:
-            digest = content_of(source).sha256
-        except MediaError:  # gone since it was opened
-            digest = ""
         self.calls.append(
             Call(
                 verb=VERB,
@@ -119,7 +115,7 @@ class _Work:
                 revision=found.provenance.revision,
                 prompt=self.options.about or self.options.style,
                 parameters=asdict(self.options),
-                inputs=[{"kind": "image", "name": found.input, "sha256": digest}],
+                inputs=[{"kind": "image", "name": found.input, "sha256": digest_of(source)}],
                 output=found.text,
                 confidence=found.score,
                 latency_s=self.latency_s,

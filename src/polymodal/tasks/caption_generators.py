@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from polymodal.errors import Attempt, InvalidAnswer, MediaError, PolymodalError, UsageError
-from polymodal.media.hashing import content_of
+from polymodal.errors import Attempt, InvalidAnswer, PolymodalError, UsageError
+from polymodal.media.hashing import digest_of
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.messages import (
     Conversation,
@@ -60,11 +60,7 @@ class _Work:
     def _load(self, source: ImageInput) -> tuple[ImageInput, Conversation]:
         target_px = self.generator.info.image_size_px
         picture = open_picture(source, target_px=target_px, limits=self.limits)
-        try:
-            digest = content_of(source).sha256
-        except MediaError:  # gone since it was opened
-            digest = ""
-        part = ImagePart(picture.image, digest, picture_name(source))
+        part = ImagePart(picture.image, digest_of(source), picture_name(source))
         if self.generator.info.describes_bare and self.options == CaptionOptions():
             return source, [Message.user(part)]
         return source, [Message.system(SYSTEM), Message.user(part, _question(self.options))]

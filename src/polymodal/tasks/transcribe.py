@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from polymodal.errors import MediaError, UsageError
-from polymodal.media.hashing import content_of
+from polymodal.media.hashing import content_of, digest_of
 from polymodal.media.limits import StreamLimits
 from polymodal.media.sound import RATE_HZ, Samples, SoundInput, open_sound, sound_name
 from polymodal.models.protocols import Spoken, Transcriber
@@ -79,16 +79,12 @@ class _Work:
     def _record(self, source: SoundInput, found: Transcript, latency_s: float) -> None:
         if self.journal is None:
             return
-        try:
-            digest = content_of(source).sha256
-        except MediaError:  # gone since it was opened
-            digest = ""
         call = Call(
             verb=VERB,
             model=found.provenance.model,
             revision=found.provenance.revision,
             parameters={"language": self.language},
-            inputs=[{"kind": "audio", "name": found.input, "sha256": digest}],
+            inputs=[{"kind": "audio", "name": found.input, "sha256": digest_of(source)}],
             output=found.text,
             confidence=_confidence(found.segments),
             latency_s=latency_s,
