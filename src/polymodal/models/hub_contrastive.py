@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.errors import UsageError
 from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.vectors import CutWarning, normalised, require_words
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ContrastiveCalibration", "ContrastiveSpec", "HubEmbedder", "normalised", "said_once"]
+__all__ = ["ContrastiveCalibration", "ContrastiveSpec", "HubEmbedder"]
 
 IMAGE_BATCH, TEXT_BATCH = 32, 64
 CLIP_FITS = 0.25
@@ -94,7 +93,7 @@ class HubEmbedder:
         self._lock = threading.Lock()
         self._model: _Loaded | None = None
         self._processor: Any = None
-        self._said = said_once()
+        self._cut = CutWarning(spec.space.model)
 
     @property
     def space(self) -> Space:
@@ -137,9 +136,7 @@ class HubEmbedder:
         Raises:
             UsageError: when a text is empty or only white space; names its position.
         """
-        for position, text in enumerate(texts):
-            if not text.strip():
-                raise UsageError(f"text {position} is empty; a text needs at least one word.")
+        require_words(texts)
         return self._in_batches(texts, TEXT_BATCH, self._text_inputs, "get_text_features")
 
     def _in_batches(
@@ -176,12 +173,7 @@ class HubEmbedder:
         loaded, most = self._loaded(), self._loaded().text_tokens
         tokenizer = loaded.processor.tokenizer
         whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        lengths = [len(ids) for ids in whole]
-        if max(lengths) > most:
-            self._said(
-                f"a text of {max(lengths)} tokens was cut to the {most} that {self.space.model}"
-                " reads; what follows is ignored (said once)."
-            )
+        self._cut(max(len(ids) for ids in whole), most)
         padding = "max_length" if self._spec.sigmoid else True
         inputs: Mapping[str, Any] = loaded.processor(
             text=list(texts), padding=padding, truncation=True, max_length=most, return_tensors="pt"
@@ -206,25 +198,3 @@ class HubEmbedder:
                 most = int(model.config.text_config.max_position_embeddings)
                 self._model = _Loaded(model, processor, device, most)
             return self._model
-
-
-def normalised(vectors: Vector) -> Vector:
-    """Rows of length 1, float32."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vector = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return scaled
-
-
-def said_once() -> Callable[[str], None]:
-    """A function that warns the first time it is called."""
-    lock = threading.Lock()
-    said: list[str] = []
-
-    def say(text: str) -> None:
-        with lock:
-            if said:
-                return
-            said.append(text)
-        warnings.warn(text, stacklevel=5)
-
-    return say

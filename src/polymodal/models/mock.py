@@ -26,6 +26,7 @@ from polymodal.models.messages import (
     ImagePart,
 )
 from polymodal.models.protocols import Pixels
+from polymodal.models.vectors import normalised
 from polymodal.results import Space, Vector
 
 __all__ = ["MockCalibration", "MockEmbedder", "MockGenerator"]
@@ -98,7 +99,7 @@ class MockEmbedder:
         vectors = np.zeros((len(batch), self._space.dimension), np.float32)
         for row, pixels in zip(vectors, batch, strict=True):
             row[: len(COLOURS) + LAYOUT] = _describe(pixels)
-        return _normalise(vectors)
+        return normalised(vectors)
 
     def extract_features(self, batch: Sequence[Pixels]) -> Vector:
         """Colour shares and layout, shape (n, 28)."""
@@ -116,7 +117,7 @@ class MockEmbedder:
             for word in words:
                 axis, weight = self._axis(word)
                 row[axis] += weight
-        return _normalise(vectors)
+        return normalised(vectors)
 
     def _axis(self, word: str) -> tuple[int, float]:
         if word in COLOURS:
@@ -134,12 +135,6 @@ def _describe(pixels: Pixels) -> Vector:
     light = flat.mean(1).reshape(4, 8, 4, 8).mean((1, 3)).ravel() / 255
     # Centred, so that the layout of a plain picture is zero and its colour decides alone.
     return np.concatenate([shares, 0.5 * (light - light.mean())]).astype(np.float32)
-
-
-def _normalise(vectors: Vector) -> Vector:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    normalised: Vector = vectors / np.maximum(norms, 1e-12)
-    return normalised
 
 
 class MockGenerator:

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
+from polymodal.errors import DamagedWeights, ModelUnavailable
 from polymodal.models.hub_contrastive import (
     IMAGE_BATCH,
     TEXT_BATCH,
     ContrastiveCalibration,
-    normalised,
-    said_once,
 )
 from polymodal.models.hub_loading import Source, device_name
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.vectors import CutWarning, normalised, require_words
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class OpenClipEmbedder:
         self._device = device
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any, Any, str] | None = None
-        self._said = said_once()
+        self._cut = CutWarning(spec.space.model)
 
     @property
     def space(self) -> Space:
@@ -108,9 +107,7 @@ class OpenClipEmbedder:
         """
         import torch
 
-        for position, text in enumerate(texts):
-            if not text.strip():
-                raise UsageError(f"text {position} is empty; a text needs at least one word.")
+        require_words(texts)
         found = [np.zeros((0, self.space.dimension), np.float32)]
         for start in range(0, len(texts), TEXT_BATCH):
             model, _, tokenizer, device = self._ready()
@@ -125,13 +122,8 @@ class OpenClipEmbedder:
         encode = getattr(tokenizer, "encode", None)
         if encode is None:
             return
-        most = self._spec.text_tokens
         longest = max(len(encode(text)) for text in texts) + 2  # begin and end
-        if longest > most:
-            self._said(
-                f"a text of {longest} tokens was cut to the {most} that {self.space.model} reads;"
-                " what follows is ignored (said once)."
-            )
+        self._cut(longest, self._spec.text_tokens)
 
     def _ready(self) -> tuple[Any, Any, Any, str]:
         with self._lock:

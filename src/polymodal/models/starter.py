@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.vectors import CutWarning, require_words
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class StarterEmbedder:
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._tokenizer: WordPiece | None = None
-        self._warned = False
+        self._cut = CutWarning(spec.space.model)
 
     @cached_property
     def _providers(self) -> list[str]:
@@ -168,9 +168,7 @@ class StarterEmbedder:
         Raises:
             UsageError: when a text is empty or only white space; names its position.
         """
-        for position, text in enumerate(texts):
-            if not text.strip():
-                raise UsageError(f"text {position} is empty; a text needs at least one word.")
+        require_words(texts)
         vectors = np.zeros((len(texts), self.space.dimension), np.float32)
         tokens = self._encode(texts)
         # Texts of one length together: no padding to compute, and none to differ by.
@@ -208,16 +206,8 @@ class StarterEmbedder:
         most = self._spec.max_tokens
         whole = [self._tokenizer.encode(text) for text in texts]
         encodings = [self._tokenizer.cut(ids, most) for ids in whole]
-        long = next((ids for ids in whole if len(ids) > most), None)
-        with self._lock:
-            if long is None or self._warned:
-                return encodings
-            self._warned = True
-        warnings.warn(
-            f"a text of {len(long)} tokens was cut to the {self._spec.max_tokens} that"
-            f" {self.space.model} reads; what follows is ignored (said once).",
-            stacklevel=4,
-        )
+        for ids in whole:
+            self._cut(len(ids), most)
         return encodings
 
     def _session(self, name: str) -> Any:
