@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,17 @@ class WeightFiles:
         Raises:
             DamagedWeights: a file is cut off or no safetensors file; it is named.
         """
-        for path in () if self.pickled else self.files:
-            _header(path)
+        _ = self._headers
+
+    @cached_property
+    def _headers(self) -> dict[Path, Mapping[str, _Tensor]]:
+        """Read once: those of a large checkpoint name thousands of tensors."""
+        return {} if self.pickled else {path: _header(path) for path in self.files}
 
     def _find(self, name: str) -> tuple[Path, _Tensor] | None:
-        for path in () if self.pickled else self.files:
-            tensor = _header(path).get(name)
-            if tensor is not None:
-                return path, tensor
+        for path, tensors in self._headers.items():
+            if name in tensors:
+                return path, tensors[name]
         return None
 
 
