@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.errors import MissingDependency
 from polymodal.models.api_calls import Caller
 from polymodal.models.api_pictures import PictureLimits, encode_picture
-from polymodal.models.api_shared import CONNECT_S, TIMEOUT_S, ApiModel, Reply
+from polymodal.models.api_shared import (
+    CONNECT_S,
+    TIMEOUT_S,
+    ApiModel,
+    Reply,
+    apart,
+    count_pictures,
+    no_sdk,
+)
 from polymodal.models.messages import (
     Conversation,
     FinishReason,
@@ -51,9 +58,7 @@ class AnthropicWire:
         try:
             import anthropic
         except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"{model.name} needs Anthropic's SDK. Run: pip install 'polymodal[api]'"
-            ) from error
+            raise no_sdk(model, "Anthropic's") from error
         timeout = anthropic.Timeout(TIMEOUT_S, connect=CONNECT_S)
         self._client = anthropic.Anthropic(api_key=key, max_retries=0, timeout=timeout)
         self._model = model
@@ -63,17 +68,15 @@ class AnthropicWire:
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""
-        system = [m.text for m in conversation if m.role == "system" and m.text.strip()]
-        spoken = [message for message in conversation if message.role != "system"]
-        count = sum(isinstance(part, ImagePart) for m in spoken for part in m.parts)
-        most_bytes = PICTURES.each(count)
+        system, spoken = apart(conversation)
+        most_bytes = PICTURES.each(count_pictures(spoken))
         request: dict[str, Any] = {
             "model": self._model.id,
             "max_tokens": self._model.most_tokens(options),
             "messages": [{"role": m.role, "content": _content(m, most_bytes)} for m in spoken],
         }
         if system:
-            request["system"] = "\n\n".join(system)
+            request["system"] = system
         if options.stop:
             request["stop_sequences"] = list(options.stop)
         temperature = self._model.temperature(options)
@@ -107,7 +110,7 @@ class AnthropicWire:
         blocks = getattr(message, "content", None)
         reason = getattr(message, "stop_reason", None)
         if not isinstance(blocks, list) or reason is None:
-            raise self.caller.malformed(_what(message))
+            raise self.caller.misread(message)
         text = "".join(block.text for block in blocks if block.type == "text")
         usage = message.usage
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
@@ -145,8 +148,3 @@ def _schema(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return transform_schema(dict(schema))
     except (ValueError, TypeError, AssertionError, AttributeError):
         return None
-
-
-def _what(message: object) -> str:
-    text = message if isinstance(message, str) else ""
-    return "an HTML page" if "<html" in text.lower() else "something else"

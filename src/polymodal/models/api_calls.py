@@ -21,6 +21,7 @@ __all__ = ["Caller", "without_keys"]
 
 Reason = Literal["rate_limited", "overloaded", "timeout", "unreachable", "rejected", "malformed"]
 Answer = TypeVar("Answer")
+HTML = re.compile(r"<(!doctype|html|head|body)\b", re.IGNORECASE)
 
 ATTEMPTS = 5
 FIRST_WAIT_S, LONGEST_BACKOFF_S = 0.5, 8.0
@@ -106,6 +107,11 @@ class Caller:
         """The error for an answer that is none."""
         return ModelError(self.model, "malformed", f"{self.place} answered {what}, not an answer.")
 
+    def misread(self, came: object) -> ModelError:
+        """The same, for what the SDK passed on as it came."""
+        page = isinstance(came, str) and HTML.search(came)
+        return self.malformed("an HTML page" if page else "something else")
+
     def _give_up_or_wait(self, fault: _Fault, attempt: int) -> None:
         patient = fault.wait_s is None or fault.wait_s <= LONGEST_WAIT_S
         if not fault.again or attempt == ATTEMPTS or not patient:
@@ -175,7 +181,7 @@ class Caller:
 
     def _clean(self, text: str) -> str:
         text = without_keys(" ".join(text.split()), self.key)
-        if re.search(r"<(!doctype|html|head|body)\b", text, re.IGNORECASE):
+        if HTML.search(text):
             return "an HTML page, as a proxy or a wrong address does"
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 

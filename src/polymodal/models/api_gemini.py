@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.errors import MissingDependency
 from polymodal.models.api_calls import Caller
 from polymodal.models.api_pictures import PictureLimits, encode_picture
-from polymodal.models.api_shared import TIMEOUT_S, ApiModel, Reply
+from polymodal.models.api_shared import TIMEOUT_S, ApiModel, Reply, apart, count_pictures, no_sdk
 from polymodal.models.messages import (
     Conversation,
     FinishReason,
@@ -55,9 +54,7 @@ class GeminiWire:
         try:
             from google import genai
         except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"{model.name} needs Google's SDK. Run: pip install 'polymodal[api]'"
-            ) from error
+            raise no_sdk(model, "Google's") from error
         # Without retry options it tries once; no variable may turn it to Vertex.
         self._client = genai.Client(
             api_key=key,
@@ -69,13 +66,11 @@ class GeminiWire:
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""
-        system = [m.text for m in conversation if m.role == "system" and m.text.strip()]
-        spoken = [message for message in conversation if message.role != "system"]
-        count = sum(isinstance(part, ImagePart) for m in spoken for part in m.parts)
-        most_bytes = PICTURES.each(count)
+        system, spoken = apart(conversation)
+        most_bytes = PICTURES.each(count_pictures(spoken))
         config: dict[str, Any] = {"max_output_tokens": self._model.most_tokens(options)}
         if system:
-            config["system_instruction"] = "\n\n".join(system)
+            config["system_instruction"] = system
         if (temperature := self._model.temperature(options)) is not None:
             config["temperature"] = min(2.0, temperature)
         if options.seed is not None and options.temperature > 0:
@@ -98,7 +93,7 @@ class GeminiWire:
         answer: Any = self._client.models.generate_content(**request)
         finish = _finish(answer)
         if not finish:
-            raise self.caller.malformed("something else")
+            raise self.caller.misread(answer)
         return _reply(_text(answer), finish, answer.usage_metadata)
 
     def stream(self, request: Mapping[str, Any]) -> Iterator[str | Reply]:

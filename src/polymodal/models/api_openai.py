@@ -11,10 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.errors import MissingDependency
 from polymodal.models.api_calls import Caller
 from polymodal.models.api_pictures import PictureLimits, encode_picture
-from polymodal.models.api_shared import CONNECT_S, TIMEOUT_S, ApiModel, Reply
+from polymodal.models.api_shared import (
+    CONNECT_S,
+    TIMEOUT_S,
+    ApiModel,
+    Reply,
+    count_pictures,
+    no_sdk,
+)
 from polymodal.models.messages import (
     Conversation,
     FinishReason,
@@ -49,9 +55,7 @@ class OpenAIWire:
         try:
             import openai
         except ModuleNotFoundError as error:
-            raise MissingDependency(
-                f"{model.name} needs OpenAI's SDK. Run: pip install 'polymodal[api]'"
-            ) from error
+            raise no_sdk(model, "OpenAI's") from error
         timeout = openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
         self._client = openai.OpenAI(
             api_key=key or "none",  # servers of one's own often ask for none; the SDK does
@@ -67,8 +71,7 @@ class OpenAIWire:
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""
         model = self._model
-        count = sum(isinstance(part, ImagePart) for m in conversation for part in m.parts)
-        most_bytes = PICTURES.each(count)
+        most_bytes = PICTURES.each(count_pictures(conversation))
         # Servers know the older name only; OpenAI's newer models know the newer one only.
         limit = "max_tokens" if model.url else "max_completion_tokens"
         request: dict[str, Any] = {
@@ -97,7 +100,7 @@ class OpenAIWire:
         completion = self._create(**request)
         choices = getattr(completion, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
-            raise self.caller.malformed(_what(completion))
+            raise self.caller.misread(completion)
         choice = choices[0]
         refusal = getattr(choice.message, "refusal", None)
         finish = "refused" if refusal else FINISH.get(choice.finish_reason or "", "stop")
@@ -178,8 +181,3 @@ def _is_strict(schema: Any) -> bool:
         ):
             return False
     return "default" not in schema and all(_is_strict(each) for each in schema.values())
-
-
-def _what(completion: object) -> str:
-    text = completion if isinstance(completion, str) else ""
-    return "an HTML page" if "<html" in text.lower() else "something else"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
-from polymodal.errors import ModelUnavailable, PolymodalError
+from polymodal.errors import MissingDependency, ModelUnavailable, PolymodalError
 from polymodal.models.api_calls import Caller, without_keys
 from polymodal.models.api_pictures import PictureLimits
 from polymodal.models.messages import (
@@ -27,10 +27,20 @@ from polymodal.models.messages import (
     GenerationOptions,
     GeneratorInfo,
     ImagePart,
+    Message,
     TextPart,
 )
 
-__all__ = ["ApiGenerator", "ApiModel", "Price", "Reply", "Wire"]
+__all__ = [
+    "ApiGenerator",
+    "ApiModel",
+    "Price",
+    "Reply",
+    "Wire",
+    "apart",
+    "count_pictures",
+    "no_sdk",
+]
 
 CONCURRENT = 8
 TIMEOUT_S, CONNECT_S = 180.0, 5.0
@@ -149,6 +159,22 @@ class Wire(Protocol):
     def close(self) -> None:
         """Close its connections."""
         ...
+
+
+def no_sdk(model: ApiModel, whose: str) -> MissingDependency:
+    """The error where a vendor's SDK is not installed."""
+    return MissingDependency(f"{model.name} needs {whose} SDK. Run: pip install 'polymodal[api]'")
+
+
+def apart(conversation: Conversation) -> tuple[str, list[Message]]:
+    """The words of the system, and what is said: for vendors that take them apart."""
+    system = [m.text for m in conversation if m.role == "system" and m.text.strip()]
+    return "\n\n".join(system), [m for m in conversation if m.role != "system"]
+
+
+def count_pictures(conversation: Conversation) -> int:
+    """Pictures in one request."""
+    return sum(isinstance(part, ImagePart) for m in conversation for part in m.parts)
 
 
 class ApiGenerator:
