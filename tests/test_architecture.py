@@ -16,6 +16,7 @@ LAYERS = [
     {"cli"},
     {"suite"},
     {"suite_answers", "suite_captions", "suite_documents", "suite_speech"},
+    {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},
     {"models"},

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import MissingDependency, UsageError
 from polymodal.runtime.shapes import is_one, lazily, listed, only
+from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
-    from polymodal.media.pictures import ImageInput, Limits
-    from polymodal.models.describing import Captioner
+    from polymodal.media.pictures import ImageInput
     from polymodal.models.protocols import Generator
     from polymodal.results import ItemError
     from polymodal.results_answers import Answer
-    from polymodal.runtime.cache import Cache
-    from polymodal.runtime.journal import Journal
-    from polymodal.runtime.texts import TextVectors
 
 __all__ = ["AnswerVerbs"]
 
 
-class AnswerVerbs:
-    """What `Suite` inherits; it has the models, the cache and the journal."""
-
-    @property
-    @abstractmethod
-    def cache(self) -> Cache | None:
-        """See `Suite.cache`."""
-
-    @property
-    @abstractmethod
-    def journal(self) -> Journal | None:
-        """See `Suite.journal`."""
-
-    @abstractmethod
-    def captioner(self) -> Captioner:
-        """See `Suite.captioner`."""
-
-    @abstractmethod
-    def _checking_vectors(self) -> TextVectors: ...
-
-    @abstractmethod
-    def _writer(self, given: str | Generator | None) -> Generator | None: ...
-
-    @abstractmethod
-    def _picture_limits(self) -> Limits: ...
+class AnswerVerbs(SuiteParts):
+    """What `Suite` inherits."""
 
     @overload
     def ask(  # type: ignore[overload-overlap]

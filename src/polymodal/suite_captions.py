@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -12,44 +10,25 @@ from typing import TYPE_CHECKING, Any, overload
 from polymodal.catalog.names import is_api_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather
+from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
-    from polymodal.media.pictures import ImageInput, Limits
+    from polymodal.media.pictures import ImageInput
     from polymodal.models.describing import Captioner, Style
-    from polymodal.models.protocols import Device, Embedder, Generator, StreamingGenerator
+    from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
-    from polymodal.runtime.cache import Cache
-    from polymodal.runtime.journal import Journal
     from polymodal.runtime.spending import Spending
 
 __all__ = ["CaptionVerbs"]
 
 
-class CaptionVerbs:
+class CaptionVerbs(SuiteParts):
     """What `Suite` inherits; it sets the attributes."""
 
     _model: str | Embedder
     _budget_usd: float | None
-    _device: Device
     _allow_pickle: bool
     _captioner: Captioner | None
-    _lock: threading.Lock
-
-    if TYPE_CHECKING:
-
-        @property
-        def cache(self) -> Cache | None: ...
-
-        @property
-        def journal(self) -> Journal | None: ...
-
-    @abstractmethod
-    def _picture_limits(self) -> Limits:
-        """What a picture may be at most."""
-
-    @abstractmethod
-    def embedder(self) -> Embedder:
-        """See `Suite.embedder`."""
 
     @overload
     def caption(  # type: ignore[overload-overlap]

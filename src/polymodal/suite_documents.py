@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.runtime.shapes import gather
+from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
     from polymodal.media.documents import DocumentInput
-    from polymodal.media.limits import Limits
     from polymodal.models.protocols import Generator, Reader
     from polymodal.results import ItemError
     from polymodal.results_documents import Extraction, Reading
-    from polymodal.runtime.cache import Cache
-    from polymodal.runtime.journal import Journal
     from polymodal.tasks.schemas import SchemaInput
 
 __all__ = ["DocumentVerbs"]
 
 
-class DocumentVerbs:
+class DocumentVerbs(SuiteParts):
     """What `Suite` inherits; it sets the attributes."""
 
     _reader: Reader | None
-    _lock: threading.Lock
-
-    if TYPE_CHECKING:
-
-        @property
-        def cache(self) -> Cache | None: ...
-
-        @property
-        def journal(self) -> Journal | None: ...
-
-    @abstractmethod
-    def _writer(self, given: str | Generator | None) -> Generator | None: ...
-
-    @abstractmethod
-    def _picture_limits(self) -> Limits:
-        """What a picture or a document may be at most."""
 
     def reader(self) -> Reader:
         """What reads text in pictures, opened on first use.

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.runtime.shapes import gather
+from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
     from polymodal.media.containers import StreamInput
     from polymodal.media.limits import StreamLimits
     from polymodal.media.sound import SoundInput
-    from polymodal.models.describing import Captioner
-    from polymodal.models.protocols import Device, Embedder, Transcriber
+    from polymodal.models.protocols import Transcriber
     from polymodal.results import ItemError
     from polymodal.results_speech import Timeline, Transcript
-    from polymodal.runtime.cache import Cache
-    from polymodal.runtime.journal import Journal
     from polymodal.search.senses import Senses
     from polymodal.tasks.transcribe import OnHeard
     from polymodal.tasks.watch import OnWatched, SceneCaptioner
@@ -26,31 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["SpeechVerbs"]
 
 
-class SpeechVerbs:
-    """What `Suite` inherits; it sets the attributes and has the models, cache and journal."""
+class SpeechVerbs(SuiteParts):
+    """What `Suite` inherits; it sets the attributes."""
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
-    _device: Device
-    _lock: threading.Lock
-
-    @property
-    @abstractmethod
-    def cache(self) -> Cache | None:
-        """See `Suite.cache`."""
-
-    @property
-    @abstractmethod
-    def journal(self) -> Journal | None:
-        """See `Suite.journal`."""
-
-    @abstractmethod
-    def embedder(self) -> Embedder:
-        """The model that looks at pictures."""
-
-    @abstractmethod
-    def captioner(self) -> Captioner:
-        """See `Suite.captioner`."""
 
     def transcriber(self) -> Transcriber:
         """The speech model, opened on first use; the starter's weights are read by its first call.
