@@ -61,22 +61,23 @@ def scores(root: Path, weights: Path) -> dict[str, Any]:
     captioner, dev = opened(weights), data.flickr(root, "dev")
     sights, refs = looked(captioner, dev.paths), references(dev)
     table: dict[str, Any] = {}
-    for name, beams in (("", None), ("greedy_", 1)):
-        said = best(captioner.caption(sights, beams=beams))
-        for key, value in caption_scores(said, refs).items():
+    plain = captioner.caption(sights)
+    for name, said in (("", plain), ("greedy_", captioner.caption(sights, beams=1))):
+        for key, value in caption_scores(best(said), refs).items():
             table[f"flickr8k_dev_{name}{key}"] = value
     for style in STYLES:
         each = best(captioner.caption(sights[:STYLED], style=style))
         table[f"mean_words_{style}"] = round(float(np.mean([len(text) for text in each])), 1)
     table |= guided(captioner, sights[:STYLED], refs[:STYLED])
-    for name, paths in (("dev", dev.paths), ("clothing", data.clothing(root, "validation").paths)):
-        table[f"doubted_{name}"] = doubted(captioner, looked(captioner, paths))
+    table["doubted_dev"] = doubted(plain)
+    clothing = looked(captioner, data.clothing(root, "validation").paths)
+    table["doubted_clothing"] = doubted(captioner.caption(clothing))
     return table | answered(captioner, sights, root)
 
 
-def doubted(captioner: StarterCaptioner, sights: Sequence[Sight]) -> float:
+def doubted(found: Sequence[Sequence[Said]]) -> float:
     """Per cent of captions that are said to be doubtful."""
-    fits = [each[0].fit for each in captioner.caption(sights)]
+    fits = [each[0].fit for each in found]
     return round(100 * float(np.mean([fit is None or fit < DOUBTED for fit in fits])), 1)
 
 

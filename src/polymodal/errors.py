@@ -29,6 +29,7 @@ A message says what happened, to which file or model, and what to do next.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -234,3 +235,8 @@ class CollectionDamaged(CollectionError):
 
 class StorageError(CollectionError):
     """The disk refused a write (full, read-only); what was acknowledged before is kept."""
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """The end of a message where a name is not known: the nearest that are, or nothing."""
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polymodal.errors import MissingDependency, ModelUnavailable, PolymodalError
+from polymodal.errors import MissingDependency, ModelUnavailable, PolymodalError, did_you_mean
 from polymodal.models.tensorfiles import find_weight_files, is_pickle
 
 __all__ = ["fetch", "fetch_config", "fetch_file", "is_hub_id", "offline"]
@@ -256,8 +256,7 @@ def _near(name: str) -> str:
     by_lower = {each.lower(): each for each in known}
     repo = _parts(name)[0]
     close = difflib.get_close_matches(repo.lower(), by_lower, n=3, cutoff=0.75)
-    names = [by_lower[each] for each in close if by_lower[each] != repo]
-    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
+    return did_you_mean([by_lower[each] for each in close if by_lower[each] != repo])
 
 
 def _cached_names() -> list[str]:

@@ -12,7 +12,7 @@ from polymodal.catalog.cards import Card, parse_card
 from polymodal.catalog.checkpoints import is_checkpoint_name
 from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
-from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
+from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.protocols import Device, Embedder, ModelRequest
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _unknown(name: str, known: list[str]) -> str:
         near = difflib.get_close_matches(family, (*API_FAMILIES, OPEN_CLIP), n=1)
         close += [f"{each}:{model}" for each in near]
     tried = [f"the folder {name} (not there)", f"the models {', '.join(sorted(known))}"]
-    hint = f" Did you mean {' or '.join(repr(other) for other in close)}?" if close else ""
+    hint = did_you_mean(close)
     if looks_like_path:
         hint = " Check the path."
     return f"no model is called {name!r}. Tried: {'; '.join(tried)}.{hint}"

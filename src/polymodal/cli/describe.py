@@ -92,10 +92,10 @@ def caption(
 def _sure(item: CaptionCandidate) -> str:
     from polymodal.tasks.caption import DOUBTED
 
-    doubt = "it may not fit" if item.fit is not None and item.fit < DOUBTED else ""
-    said = [f"{item.score:.2f}"] if item.score is not None else []
-    words = ", ".join([*said, *([doubt] if doubt else [])])
-    return f" ({words})" if words else ""
+    said = [] if item.score is None else [f"{item.score:.2f}"]
+    if item.fit is not None and item.fit < DOUBTED:
+        said.append("it may not fit")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _values(item: Caption, candidates: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import MediaError, UsageError, did_you_mean
 from polymodal.media.hashing import content_of, digest_of
 from polymodal.media.limits import StreamLimits
 from polymodal.media.sound import RATE_HZ, Samples, SoundInput, open_sound, sound_name
@@ -134,10 +134,9 @@ def check_language(transcriber: Transcriber, language: str | None) -> None:
     """
     if language is not None and language not in transcriber.languages:
         close = difflib.get_close_matches(language.lower()[:2], transcriber.languages, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(repr(code) for code in close)}?" if close else ""
         raise UsageError(
             f"language {language!r} is not one that {transcriber.provenance.model} knows: give a"
-            f" code of two letters, such as 'en'.{hint}"
+            f" code of two letters, such as 'en'.{did_you_mean(close)}"
         )
 
 
