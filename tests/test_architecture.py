@@ -15,13 +15,13 @@ SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
     {"suite"},
-    {"suite_answers", "suite_captions", "suite_documents", "suite_speech"},
+    {"suite_answers", "suite_captions", "suite_documents", "suite_judging", "suite_speech"},
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},
     {"models"},
     {"media"},
-    {"results_answers", "results_documents", "results_speech"},
+    {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
     {"errors"},
 ]
