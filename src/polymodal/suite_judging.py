@@ -117,9 +117,17 @@ class JudgingVerbs(SuiteParts):
         return self._tier(Tier(name=model, by=by, model=model), None)
 
     def _tier(self, tier: Tier, policy: Policy | None) -> Judge:
-        from polymodal.tasks.judges import GeneratorJudge, MatchJudge, PolicyJudge, policy_question
+        from polymodal.tasks.judges import (
+            GeneratorJudge,
+            MatchJudge,
+            MeasuredJudge,
+            PolicyJudge,
+            policy_question,
+        )
 
         limits = self._picture_limits()
+        if tier.by == "measured" and policy is not None:
+            return MeasuredJudge(policy, limits)
         if tier.by == "generator":
             question = "" if policy is None else policy_question(policy)
             writer = self._writer(tier.model)

@@ -31,6 +31,8 @@ def binomial_tail(correct: int, total: int, share: float) -> float:
         return 1.0
     if not 0.0 < share < 1.0:
         return float(share >= 1.0)
+    if correct <= share * total:  # the larger part: what is left of the smaller
+        return 1.0 - binomial_tail(total - correct + 1, total, 1.0 - share)
     log_first = (
         math.lgamma(total + 1)
         - math.lgamma(correct + 1)
@@ -39,9 +41,9 @@ def binomial_tail(correct: int, total: int, share: float) -> float:
         + (total - correct) * math.log1p(-share)
     )
     term, summed, odds = math.exp(log_first), 0.0, share / (1 - share)
-    for right in range(correct, total + 1):
+    for right in range(correct, total + 1):  # from here on terms only shrink
         summed += term
         term *= odds * (total - right) / (right + 1)
-        if right > share * total and term < NEGLIGIBLE * max(summed, NEGLIGIBLE):
+        if term < NEGLIGIBLE * summed:
             break
     return min(1.0, summed)

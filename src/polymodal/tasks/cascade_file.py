@@ -23,7 +23,7 @@ __all__ = ["Cascade", "Tier", "cascade_names", "open_cascade", "save_cascade"]
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-By = Literal["embedder", "views", "generator"]
+By = Literal["measured", "embedder", "views", "generator"]
 HALF = 0.5
 
 
@@ -31,8 +31,9 @@ class Tier(Strict):
     """A judge and when it decides.
 
     Attributes:
-        by: "embedder" looks once; "views" is the embedder on several views of the picture;
-            "generator" asks a model that writes for yes or no.
+        by: "measured" asks no model, only what a policy measures; "embedder" looks once; "views"
+            is the embedder on several views of the picture; "generator" asks a model that writes
+            for yes or no.
         model: its name, as `-m` takes it.
         accept, reject: the score from which it says yes, and down to which it says no; between
             them the next tier is asked. Without one it never says that. The last tier says yes
@@ -87,6 +88,8 @@ class Cascade(Strict):
             raise ValueError(f"the tier {twice[0]!r} is there twice")
         if (self.task == "moderate") != bool(self.policy):
             raise ValueError('policy goes with task = "moderate", and that needs one')
+        if self.task == "match" and any(tier.by == "measured" for tier in self.tiers):
+            raise ValueError("a tier that measures judges a policy, no text")
         if self.tiers[-1].reject is not None:
             raise ValueError("the last tier decides all that reach it: it has no reject")
         return self

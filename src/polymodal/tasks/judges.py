@@ -36,10 +36,10 @@ from polymodal.runtime.recorded import recorded
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import provenance_of
 from polymodal.tasks.match import lacks, match
-from polymodal.tasks.moderate import moderate
+from polymodal.tasks.moderate import measured_margins, moderate
 from polymodal.tasks.policy import Policy
 
-__all__ = ["GeneratorJudge", "MatchJudge", "PolicyJudge", "policy_question"]
+__all__ = ["GeneratorJudge", "MatchJudge", "MeasuredJudge", "PolicyJudge", "policy_question"]
 
 VERB = "judge"
 BATCH = 16
@@ -90,6 +90,25 @@ class PolicyJudge:
         for case, (_, found) in zip(cases, stream, strict=True):
             # The margin is a difference of two scores of 0..1.
             yield case, Judged(0.5 + found.margin / 2) if isinstance(found, Verdict) else found
+
+
+@dataclass
+class MeasuredJudge:
+    """The same by what can be measured (sharpness, light) alone: no model is asked."""
+
+    policy: Policy
+    limits: Limits
+
+    @property
+    def provenance(self) -> Provenance:
+        """See `Judge.provenance`."""
+        return Provenance("measures", "1", (self.policy.name,))
+
+    def judge(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Judged | PolymodalError]]:
+        """See `Judge.judge`."""
+        stream = measured_margins([case.image for case in cases], self.policy, limits=self.limits)
+        for case, (_, found) in zip(cases, stream, strict=True):
+            yield case, Judged(0.5 + found / 2) if isinstance(found, float) else found
 
 
 @dataclass
