@@ -12,6 +12,7 @@ from polymodal.errors import UsageError
 from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
+    from polymodal.models.describing import Captioner
     from polymodal.models.protocols import Embedder
     from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
@@ -111,8 +112,14 @@ class JudgingVerbs(SuiteParts):
             model: "starter" weighs its captioner and its embedder; a generator is asked for yes or
                 no; any other embedder gives the probability of `match`.
         """
+        from polymodal.models.describing import TextScorer
         from polymodal.tasks.cascade_file import Tier
+        from polymodal.tasks.likelihood import LikelihoodJudge
 
+        if model == "starter":
+            captioner, texts = self._starter_captioner()
+            if isinstance(captioner, TextScorer):
+                return LikelihoodJudge(captioner, texts, self._picture_limits())
         by: Any = "generator" if is_generator_name(model) else "embedder"
         return self._tier(Tier(name=model, by=by, model=model), None)
 
@@ -153,3 +160,12 @@ class JudgingVerbs(SuiteParts):
         from polymodal.runtime.texts import TextVectors
 
         return TextVectors(open_embedder(model, device=self._device))
+
+    def _starter_captioner(self) -> tuple[Captioner, TextVectors]:
+        """The starter's captioner and the vectors it shares, open already where the suite's is."""
+        texts = self._vectors_of("starter")
+        if self._model == "starter":
+            return self.captioner(), texts
+        from polymodal.catalog.captioners import open_captioner
+
+        return open_captioner("starter", embedder=texts.embedder), texts

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polymodal.models.protocols import Device, Embedder, Generator
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
+    from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
 
 __all__ = ["SuiteParts"]
@@ -38,6 +39,10 @@ class SuiteParts:
     @abstractmethod
     def captioner(self) -> Captioner:
         """See `Suite.captioner`."""
+
+    @abstractmethod
+    def judge(self, model: str) -> Judge:
+        """See `JudgingVerbs.judge`."""
 
     @abstractmethod
     def _checking_vectors(self) -> TextVectors: ...

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from polymodal.errors import StorageError, UsageError
-from polymodal.media.pictures import DEFAULT_LIMITS, ImageInput, Limits
+from polymodal.media.pictures import ImageInput
 from polymodal.media.sound import SoundInput
 from polymodal.models.protocols import Embedder
 from polymodal.results import AddReport, DuplicateGroup, SearchResult, Space
+from polymodal.runtime.judging import Judge
 from polymodal.search.access import Access, Writing
 from polymodal.search.edge_files import folder_bytes
 from polymodal.search.filters import Filter, to_filter
-from polymodal.search.finding import Wanted, find, find_similar
+from polymodal.search.finding import TOP, Wanted, find, find_similar
 from polymodal.search.info import CollectionInfo
 from polymodal.search.senses import Senses
 from polymodal.search.store import Item, OnProgress
 from polymodal.search.words import merge_kinds, text_fields, text_of
 
-__all__ = ["Collection", "CollectionInfo", "open_collection"]
+__all__ = ["Collection", "CollectionInfo"]
 
 Where = str | Mapping[str, Any] | Filter | None
 
@@ -151,6 +152,8 @@ class Collection:
         hybrid: bool | None = None,
         understand: bool = True,
         relevant: bool = False,
+        rerank: str | Judge | None = None,
+        top: int = TOP,
     ) -> SearchResult:
         """Find pictures, best first.
 
@@ -169,9 +172,12 @@ class Collection:
                 is then the score); on by default where the collection has text fields.
             understand: read prices and sizes in `text` as filters; the result's notes say so.
             relevant: only hits that the model's calibration calls relevant.
+            rerank: a model (or any `Judge`) that orders the first `top` hits anew by how well they
+                fit the words: "starter" (its captioner), a generator, or another embedder.
 
         Raises:
-            UsageError: nothing to search for, or the filter cannot be parsed.
+            UsageError: nothing to search for, no words to rerank by, or a filter that cannot be
+                parsed.
             MediaError: a picture or recording cannot be opened, or nobody speaks in it.
             SpaceMismatch: the collection's vectors are another model's.
         """
@@ -193,6 +199,8 @@ class Collection:
             hybrid=hybrid,
             understand=understand,
             relevant=relevant,
+            rerank=self._senses.judge_of(rerank),
+            top=top,
         )
         result = find(self._access, wanted)
         return replace(result, notes=(heard, *result.notes)) if heard else result
@@ -365,36 +373,3 @@ class Collection:
 
     def __len__(self) -> int:
         return self._access.reading().count()
-
-
-def open_collection(
-    name_or_path: str | os.PathLike[str],
-    embedder: Callable[[], Embedder],
-    *,
-    create: bool = False,
-    write: bool = False,
-    home: Path | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    model_name: str = "",
-    senses: Senses | None = None,
-) -> Collection:
-    """Open a collection by name (in the home folder) or by path (anything with a slash).
-
-    Args:
-        embedder: gives the model; called when something has to be embedded, not before.
-        create: allow a collection that does not exist; it is created by the first `add`.
-        write: allow adding and removing; locks are taken when that happens, not before.
-        home: where names are looked up, instead of the user's own folder.
-        model_name: the model as the user calls it (`starter`, a folder), for messages.
-        senses: what listens to spoken queries and watches videos; without it there are neither.
-
-    Raises:
-        CollectionNotFound: there is none, and `create` is false.
-        CollectionDamaged: what is there cannot be read as a collection.
-    """
-    access = Access(
-        name_or_path, embedder, limits, writable=write, home=home, model_name=model_name
-    )
-    if access.folder.exists or not create:
-        access.folder.manifest()
-    return Collection(access, senses)
