@@ -23,7 +23,7 @@ LAYERS = [
     {"media"},
     {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
-    {"errors"},
+    {"errors", "profiling"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in LEVEL)

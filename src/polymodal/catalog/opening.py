@@ -14,6 +14,7 @@ from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.protocols import Device, Embedder, ModelRequest
+from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
     from polymodal.models.starter import StarterCalibration
@@ -25,6 +26,7 @@ CARD_FILE = "embedder/card.toml"
 OPEN_CLIP = "open_clip"
 
 
+@profiled("load")
 def open_embedder(name: str, *, device: Device = "auto", allow_pickle: bool = False) -> Embedder:
     """The embedder called `name`; its weights are read on first use.
 

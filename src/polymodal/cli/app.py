@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from polymodal import __version__
 from polymodal.cli import (
@@ -28,6 +28,14 @@ __all__ = ["app"]
 
 INTERRUPTED = 130
 """What a shell reports for a process that ended on Ctrl-C."""
+
+
+PROFILE = "polymodal.profile"
+"""Where a command's context keeps whether `--profile` was given."""
+
+
+def _note_profile(ctx: Any, _: Any, wanted: bool) -> None:
+    ctx.meta[PROFILE] = wanted
 
 
 class Commands(TyperGroup):
@@ -68,7 +76,32 @@ class Commands(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command whose usage line shows what is required bare and what is not in brackets."""
+    """A command whose usage line shows what is required bare and what is not in brackets.
+
+    Every command takes `--profile`: it is declared here, once.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As Typer makes commands, with one option more."""
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            TyperOption(
+                param_decls=["--profile"],
+                is_flag=True,
+                expose_value=False,
+                callback=_note_profile,
+                help="At the end, print where the time went, on stderr.",
+            )
+        )
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, under a profile where that was asked for."""
+        if not ctx.meta.get(PROFILE):
+            return super().invoke(ctx)
+        from polymodal.cli.profile import printed_profile
+
+        with printed_profile():
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`PATH...` instead of `{PATH...}`."""

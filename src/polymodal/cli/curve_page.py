@@ -153,15 +153,15 @@ def _dot(point: CurvePoint, report: CascadeFit, across: _Axis, up: _Axis, *, kin
 
 
 def _labels(points: Sequence[CurvePoint], report: CascadeFit, across: _Axis, up: _Axis) -> str:
-    """Names beside their dots; one that would lie on another moves down."""
+    """Names over their dots; one that would lie on another moves down."""
     parts: list[str] = []
     placed: list[tuple[float, float, float]] = []
     for point in points:
         x, y = across.px(_cost(point, report)), up.px(point.right)
         wide = LABEL_PX * len(point.name)
-        left = x + 10 + wide > WIDTH - RIGHT
-        start = x - 10 - wide if left else x + 10
-        y += 4
+        left = x + wide > WIDTH - RIGHT
+        start = x + 6 - wide if left else x - 6
+        y -= 12
         while any(
             abs(y - other) < 15 and start < end and begin < start + wide
             for begin, end, other in placed
@@ -170,7 +170,7 @@ def _labels(points: Sequence[CurvePoint], report: CascadeFit, across: _Axis, up:
         placed.append((start, start + wide, y))
         anchor = ' class="end"' if left else ""
         parts.append(
-            f'<text x="{x - 10 if left else x + 10:.1f}" y="{y:.1f}"{anchor}>'
+            f'<text x="{x + 6 if left else x - 6:.1f}" y="{y:.1f}"{anchor}>'
             f"{html_text(point.name)}</text>"
         )
     return "".join(parts)

@@ -30,6 +30,7 @@ from polymodal.models.messages import (
     Message,
     TextPart,
 )
+from polymodal.profiling import profiled
 
 __all__ = [
     "ApiGenerator",
@@ -197,6 +198,7 @@ class ApiGenerator:
             preprocessing=settings.strip(),
         )
 
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:

@@ -26,6 +26,7 @@ from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
 from polymodal.models.protocols import Pixels
 from polymodal.models.starter import cores, open_session, run_each
 from polymodal.models.wording import split_words
+from polymodal.profiling import profiled, span
 from polymodal.results import Provenance
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class StarterCaptioner:
         embeddings, grids = self._embedder.embed_and_grid(batch)
         return [Sight(vector, grid) for vector, grid in zip(embeddings, grids, strict=True)]
 
+    @profiled("generate")
     def caption(
         self,
         sights: Sequence[Sight],
@@ -173,6 +175,7 @@ class StarterCaptioner:
             found = self._reranked(sights, found)
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def answer(
         self, sights: Sequence[Sight], questions: Sequence[str], *, candidates: int = 1
     ) -> list[list[Said]]:
@@ -181,6 +184,7 @@ class StarterCaptioner:
         found = self._decode(sights, prompts, self._search(max(candidates, 3), 0.0, 3))
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def score_answers(
         self, sights: Sequence[Sight], questions: Sequence[str], answers: Sequence[Sequence[str]]
     ) -> list[list[float]]:
@@ -195,6 +199,7 @@ class StarterCaptioner:
             out.append([next(scores) if i in usable else -math.inf for i in ids])
         return out
 
+    @profiled("generate")
     def score_text(self, sights: Sequence[Sight], text: str) -> list[float]:
         """See `TextScorer.score_text`; a text is read up to its 28th word."""
         marks = self.words.marks
@@ -335,7 +340,8 @@ class StarterCaptioner:
     def _session(self, name: str) -> Any:
         with self._lock:
             if name not in self._sessions:
-                self._sessions[name] = open_session(self._read(name), CPU, threads=1)
+                with span("load"):
+                    self._sessions[name] = open_session(self._read(name), CPU, threads=1)
             return self._sessions[name]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class HubEmbedder:
             bias = float(model.logit_bias) if self._spec.sigmoid else None
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """What the checkpoint's own processor makes of a picture: one record of named arrays."""
         inputs = self._processing()(images=image, return_tensors="pt")
@@ -126,10 +128,12 @@ class HubEmbedder:
             packed[name] = each
         return packed
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
         return self._in_batches(batch, IMAGE_BATCH, self._image_inputs, "get_image_features")
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 

@@ -27,6 +27,7 @@ from polymodal.models.messages import (
     GeneratorInfo,
 )
 from polymodal.models.protocols import Device
+from polymodal.profiling import profiled
 
 __all__ = ["GeneratorSpec", "HubGenerator"]
 
@@ -94,6 +95,7 @@ class HubGenerator:
         self._running = threading.Lock()
         self._model: _Loaded | None = None
 
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:

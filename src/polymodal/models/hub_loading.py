@@ -16,6 +16,7 @@ from typing import Any
 from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import WeightFiles
+from polymodal.profiling import profiled
 
 __all__ = ["Source", "device_name", "load_model", "load_processor", "transformers"]
 
@@ -55,6 +56,7 @@ def device_name(device: Device) -> str:
     return "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
 
 
+@profiled("load")
 def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
     """The model of a checkpoint, ready to infer.
 
@@ -88,6 +90,7 @@ def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
     return model.to(device).eval().requires_grad_(False)
 
 
+@profiled("load")
 def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
     """What turns pictures and texts into a model's input.
 

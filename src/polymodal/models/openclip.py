@@ -23,6 +23,7 @@ from polymodal.models.hub_contrastive import (
 from polymodal.models.hub_loading import Source, device_name
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -82,11 +83,13 @@ class OpenClipEmbedder:
             raise DamagedWeights(f"{weights.files[0]} has no logit_scale: it is no CLIP model.")
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """float32, shape (3, side, side)."""
         pixels: Pixels = self._ready()[1](image).numpy()
         return pixels
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
         import torch
@@ -99,6 +102,7 @@ class OpenClipEmbedder:
                 found.append(model.encode_image(pixels).float().cpu().numpy())
         return normalised(np.concatenate(found))
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 

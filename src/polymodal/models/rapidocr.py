@@ -23,6 +23,7 @@ from PIL import Image
 from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
 from polymodal.models.protocols import ReadPage
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_documents import Box, Line
 
@@ -78,6 +79,7 @@ class RapidOcrReader:
         """See `Reader.batch_size`: enough that cores do not wait for the longest page."""
         return 4 * self._threads
 
+    @profiled("generate")
     def read(self, batch: Sequence[Image.Image]) -> list[ReadPage]:
         """See `Reader.read`."""
         if len(batch) < 2 or self._threads < 2:
@@ -118,6 +120,7 @@ def _weights() -> dict[str, str]:
     return found
 
 
+@profiled("load")
 def _open(threads: int) -> Any:
     """A RapidOCR engine, its three models loaded."""
     from rapidocr import RapidOCR

@@ -20,6 +20,7 @@ import numpy as np
 from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.vectors import CutWarning, require_words
+from polymodal.profiling import profiled, span
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class StarterEmbedder:
         """See `Calibrated.calibration`."""
         return self._spec.calibration
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """uint8 RGB, shape (image_size_px, image_size_px, 3), resized as the card says."""
         return resize_square(image, self._spec.image_size_px, self._spec.crop, self._spec.resize)
@@ -162,6 +164,7 @@ class StarterEmbedder:
         vectors, grids = self._run_images(batch, ["embedding", "grid"], 0)
         return vectors, grids
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 
@@ -180,6 +183,7 @@ class StarterEmbedder:
             vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
 
+    @profiled("encode")
     def _run_images(self, batch: Sequence[Pixels], outputs: list[str], width: int) -> list[Vector]:
         if not batch:
             return [np.zeros((0, width), np.float32) for _ in outputs]
@@ -202,7 +206,8 @@ class StarterEmbedder:
             if self._tokenizer is None:
                 from polymodal.models.wordpiece import WordPiece
 
-                self._tokenizer = WordPiece(self._read(TOKENIZER_FILE))
+                with span("load"):
+                    self._tokenizer = WordPiece(self._read(TOKENIZER_FILE))
         most = self._spec.max_tokens
         whole = [self._tokenizer.encode(text) for text in texts]
         encodings = [self._tokenizer.cut(ids, most) for ids in whole]
@@ -215,7 +220,8 @@ class StarterEmbedder:
             if name not in self._sessions:
                 alone = name == IMAGE_FILE and len(self._providers) == 1
                 threads = 1 if alone else cores()
-                self._sessions[name] = open_session(self._read(name), self._providers, threads)
+                with span("load"):
+                    self._sessions[name] = open_session(self._read(name), self._providers, threads)
             return self._sessions[name]
 
 

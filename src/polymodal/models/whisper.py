@@ -22,6 +22,7 @@ import numpy as np
 
 from polymodal.errors import ModelUnavailable
 from polymodal.models.protocols import Device, Samples, Spoken
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
@@ -106,6 +107,7 @@ class WhisperTranscriber:
         """See `Transcriber.languages`."""
         return list(self._model.supported_languages)
 
+    @profiled("generate")
     def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
         """See `Transcriber.transcribe`."""
         if len(batch) < 2:
@@ -120,6 +122,7 @@ class WhisperTranscriber:
                 self._loaded = self._load()
             return self._loaded
 
+    @profiled("load")
     def _load(self) -> Any:
         from faster_whisper import WhisperModel
 
