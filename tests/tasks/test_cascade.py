@@ -243,7 +243,10 @@ def test_the_cascades_that_ship_are_fitted(name: str) -> None:
         ('task = "match"\n[[tiers]]\nname = "a"\nby = "embedder"\nacept = 0.9', "'accept'"),
         ('task = "match"\n[[tiers]]\nname = "a"\nby = "measured"', "judges a policy"),
         ('task = "moderate"\n[[tiers]]\nname = "a"\nby = "embedder"', "needs one"),
-        ('task = "match"\n[[tiers]]\nname = "a"\nby = "embedder"\nreject = 0.2', "no reject"),
+        (
+            'task = "match"\n[[tiers]]\nname = "a"\nby = "views"\nreject = 0.2\naccept = 0.1',
+            r"must lie under accept \(0.1\)",
+        ),
         ("task =", "is not TOML"),
     ],
 )
@@ -261,12 +264,13 @@ def test_an_unknown_cascade_is_answered_with_the_nearest() -> None:
         open_cascade("listings")
 
 
-def test_one_more_tier_on_top_judges_what_the_last_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_more_tier_on_top_judges_what_the_last_left() -> None:
     fitted = cascade(CHEAP, Tier(name="views", by="views", accept=0.4))
     grown = fitted.with_top("openai:gpt-5.4-mini")
     assert [tier.by for tier in grown.tiers] == ["embedder", "views", "generator"]
     assert grown.tiers[1].accept is None  # it was chosen to decide everything
     assert grown.tiers[0] == CHEAP
+    assert cascade(CHEAP).with_top("mock").tiers[0] == CHEAP  # both were chosen for a tier below
 
 
 def test_labels_are_read_in_the_words_people_use(tmp_path: Path) -> None:

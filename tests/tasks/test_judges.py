@@ -47,6 +47,9 @@ def by(*answers: pm.Generation, **options: object) -> GeneratorJudge:
         (said("No.", math.log(0.9)), 0.1),
         (said("yes"), 1.0),  # no probability: its word counts whole
         (said("no"), 0.0),
+        # Said, although three words were likely: it is still likelier than the other.
+        (said("yes", math.log(0.4)), 0.5),
+        (said("no", math.log(0.4)), 0.5 - 1e-6),
         # More than the word: the mean probability of its tokens, not the whole sentence's.
         (said("Yes, it does", 4 * math.log(0.7), 4), 0.7),
     ],

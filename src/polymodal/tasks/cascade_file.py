@@ -37,7 +37,7 @@ class Tier(Strict):
         model: its name, as `-m` takes it.
         accept, reject: the score from which it says yes, and down to which it says no; between
             them the next tier is asked. Without one it never says that. The last tier says yes
-            from `accept` on (0.5 without one), else no.
+            from `accept` on (0.5 without one), else no; its `reject` counts with a tier on top.
         seconds, cost_usd: that it takes a case, measured by `cascade fit`.
     """
 
@@ -90,8 +90,6 @@ class Cascade(Strict):
             raise ValueError('policy goes with task = "moderate", and that needs one')
         if self.task == "match" and any(tier.by == "measured" for tier in self.tiers):
             raise ValueError("a tier that measures judges a policy, no text")
-        if self.tiers[-1].reject is not None:
-            raise ValueError("the last tier decides all that reach it: it has no reject")
         return self
 
     def with_top(self, model: str) -> Cascade:
@@ -102,7 +100,7 @@ class Cascade(Strict):
         """
         by: By = "generator" if is_generator_name(model) else "embedder"
         below = self.tiers
-        if below[-1].accept is not None:  # it was chosen for a tier that decides everything
+        if below[-1].reject is None:  # its `accept` was chosen for a tier that decides everything
             below = (*below[:-1], below[-1].model_copy(update={"accept": None}))
         top = Tier(name=model, by=by, model=model)
         return Cascade(**{**dict(self), "tiers": (*below, top)})
