@@ -106,25 +106,18 @@ def search(
 
     With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first; for several
     queries {"query", "results": [...]}. The score ranks and may be of fused ranks; the cosine is
-    missing where no vector was compared. With --rerank the score is of the model in "ranked_by",
-    and "first_score" of the search.
+    missing where no vector was compared. With --rerank, "first_score" is of the search and the
+    score of the model in "ranked_by".
     """
     out = Output(as_json=json, quiet=quiet)
     several = query is not None or queries is not None
-    if several and text is not None:
-        raise UsageError("give TEXT or --query/--queries, not both.")
-    listed = [*(query or []), *(lines_of(queries) if queries is not None else [])]
-    asked: Sequence[str | None] = listed if several else [text]
+    asked = _listed(text, query, queries) if several else [text]
     if not (any(asked) or image or audio or like or unlike):
         raise UsageError("nothing to search for: give TEXT, --image, --audio, --like or --queries.")
     options: dict[str, Any] = {"image": image, "audio": audio, "k": k, "where": where}
     options |= {"like": like or (), "unlike": unlike or (), "hybrid": hybrid}
     options |= {"understand": understand, "relevant": relevant}
-    if rerank is not None:
-        options |= {"rerank": rerank, "top": top or TOP_HITS}
-    elif top is not None or budget is not None:
-        raise UsageError("--top and --budget go with --rerank NAME.")
-    no_budget_for(rerank or "", budget)
+    options |= _reranking(rerank, top, budget)
     if weights is not None:
         options["weights"] = _two_numbers(weights)
     results = []
@@ -168,6 +161,23 @@ def similar(
 
         search_page(html, [result], out)
     name_the_starter(model, out)
+
+
+def _listed(text: str | None, query: list[str] | None, queries: str | None) -> Sequence[str | None]:
+    """The queries of `--query` and `--queries`."""
+    if text is not None:
+        raise UsageError("give TEXT or --query/--queries, not both.")
+    return [*(query or []), *(lines_of(queries) if queries is not None else [])]
+
+
+def _reranking(rerank: str | None, top: int | None, budget: float | None) -> dict[str, Any]:
+    """The options of `--rerank`; none without it."""
+    if rerank is None:
+        if top is not None or budget is not None:
+            raise UsageError("--top and --budget go with --rerank NAME.")
+        return {}
+    no_budget_for(rerank, budget)
+    return {"rerank": rerank, "top": top or TOP_HITS}
 
 
 def _two_numbers(text: str) -> tuple[float, float]:
