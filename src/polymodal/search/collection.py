@@ -176,17 +176,12 @@ class Collection:
                 fit the words: "starter" (its captioner), a generator, or another embedder.
 
         Raises:
-            UsageError: nothing to search for, no words to rerank by, or a filter that cannot be
-                parsed.
+            UsageError: nothing to search for or to rerank by, or a filter that cannot be parsed.
             MediaError: a picture or recording cannot be opened, or nobody speaks in it.
             SpaceMismatch: the collection's vectors are another model's.
         """
-        heard = ""
-        if audio is not None:
-            if text is not None:
-                raise UsageError("give the query in words or spoken, not both.")
-            text = self._senses.words_of(audio)
-            heard = f"heard: {text}"
+        if heard := audio is not None:
+            text = self._heard(text, audio)
         wanted = Wanted(
             text=text,
             image=image,
@@ -203,7 +198,12 @@ class Collection:
             top=top,
         )
         result = find(self._access, wanted)
-        return replace(result, notes=(heard, *result.notes)) if heard else result
+        return replace(result, notes=(f"heard: {text}", *result.notes)) if heard else result
+
+    def _heard(self, text: str | None, audio: SoundInput) -> str:
+        if text is not None:
+            raise UsageError("give the query in words or spoken, not both.")
+        return self._senses.words_of(audio)
 
     def similar(self, image: ImageInput, k: int = 10, *, where: Where = None) -> SearchResult:
         """Find what looks like a picture, the picture itself and its copies left out.
