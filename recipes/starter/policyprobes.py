@@ -6,7 +6,8 @@ Notable: the model was trained on photographs and captions, so words find neithe
 head on its features, shown examples, does. Watermarks are drawn here on photographs of Flickr8k's
 training split and on half of the clothing photographs (the half on which the policy's thresholds
 are chosen, `benchmarks.moderation --half tune`), each photograph clean and marked. People: every
-caption of a training photograph speaks of one, or none does. Nothing of the other half or of dev is
+caption of a training photograph speaks of one, or none does, and that half of the clothing
+photographs, which nobody wears. Nothing of the other half or of dev is
 seen. What they reach is printed by `benchmarks.moderation`, which draws its marks in another way.
 """
 
@@ -102,12 +103,16 @@ def training(data: Path) -> list[tuple[Path, int]]:
     ]
 
 
+def clothes(data: Path) -> list[Path]:
+    """The half of the clothing photographs that `benchmarks.moderation --half tune` draws from."""
+    files = sorted((data / "clothing" / "train").glob("*/*"))
+    return [files[i] for i in np.random.default_rng(0).permutation(len(files))[0::2]]
+
+
 def watermark_examples(data: Path) -> dict[str, list[Image.Image]]:
     """Photographs as they were, and marked."""
     rng = np.random.default_rng(7)
-    clothes = sorted((data / "clothing" / "train").glob("*/*"))
-    order = np.random.default_rng(0).permutation(len(clothes))  # as benchmarks.moderation halves
-    files = [clothes[i] for i in order[0::2]]
+    files = clothes(data)
     photographs = [path for path, _ in training(data)]
     files += [photographs[i] for i in rng.permutation(len(photographs))[: PHOTOGRAPHS - len(files)]]
     clean = [open_picture(file).image for file in files]
@@ -117,17 +122,20 @@ def watermark_examples(data: Path) -> dict[str, list[Image.Image]]:
 
 
 def person_examples(data: Path) -> dict[str, list[Path]]:
-    """Every caption names a person; none does."""
+    """Every caption names a person; none does, or it is a garment that nobody wears."""
     rng = np.random.default_rng(8)
     found = training(data)
     groups = {
         "no person": [path for path, count in found if count == 0],
         "person": [path for path, count in found if count == 5],
     }
-    return {
+    chosen = {
         label: [paths[i] for i in rng.permutation(len(paths))[:PEOPLE]]
         for label, paths in groups.items()
     }
+    # Without them garments are people: in photographs of people there are clothes.
+    chosen["no person"] += clothes(data)
+    return chosen
 
 
 def main() -> None:
