@@ -6,6 +6,8 @@ import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from polymodal.errors import UsageError
+
 if TYPE_CHECKING:
     from polymodal.media.pictures import Limits
     from polymodal.models.describing import Captioner
@@ -14,7 +16,20 @@ if TYPE_CHECKING:
     from polymodal.runtime.journal import Journal
     from polymodal.runtime.texts import TextVectors
 
-__all__ = ["SuiteParts"]
+__all__ = ["SuiteParts", "only_for_generators"]
+
+
+def only_for_generators(**given: object) -> None:
+    """Refuse what only a generator takes, where none answers.
+
+    Raises:
+        UsageError: naming what was given.
+    """
+    if named := [name for name, value in given.items() if value]:
+        raise UsageError(
+            f"{' and '.join(named)} go with a model that writes: openai:MODEL, anthropic:MODEL,"
+            " gemini:MODEL, or a checkpoint such as Qwen/Qwen2.5-VL-3B-Instruct."
+        )
 
 
 class SuiteParts:

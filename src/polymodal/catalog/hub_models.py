@@ -86,6 +86,7 @@ def open_hub_generator(
         preprocessing=f"{checkpoint.model_type} {_backend()} {VERSION}",
         prompt=f"{family.form} {VERSION}",
         describes_bare=family.form in {"question", "prefix"},
+        few_shot=family.form in {"chat", "question"},
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
     return HubGenerator(GeneratorSpec(source, info, family, sees), device=device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,20 +20,26 @@ from polymodal.cli.options import (
     Budget,
     Device,
     Json,
+    MaxTokens,
     NoCache,
     NoJournal,
     Paths,
     Quiet,
+    Seed,
+    Stop,
     Stream,
+    Temperature,
     Writer,
 )
 from polymodal.cli.output import Output
-from polymodal.cli.writing import name_the_cost, no_budget_for, told
+from polymodal.cli.writing import name_the_cost, no_budget_for, told, wished
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
+    from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
 
@@ -51,6 +57,10 @@ def caption(
     ] = 1,
     json: Json = False,
     model: Writer = "starter",
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    stop: Stop = None,
     stream: Stream = False,
     budget: Budget = None,
     device: Device = "auto",
@@ -72,6 +82,13 @@ def caption(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
+    asked["options"] = wished(
+        lambda: _caption_options(style),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        stop=stop,
+    )
     results: Iterator[Caption | ItemError] = suite.caption(
         iter(inputs.files), generator=writer, **asked
     )
@@ -87,6 +104,19 @@ def caption(
             out.text(f"{'  or' if number else item.input}: {each.text}{_sure(each)}")
     name_the_starter(model, out)
     out.finish()
+
+
+def _caption_options(style: str) -> GenerationOptions:
+    from polymodal.models.messages import GREEDY
+    from polymodal.tasks.caption_generators import MOST_TOKENS, own_options
+
+    return own_options(style) if style in MOST_TOKENS else GREEDY  # the verb refuses the style
+
+
+def _answer_options() -> GenerationOptions:
+    from polymodal.tasks.answering_generators import OPTIONS
+
+    return OPTIONS
 
 
 def _sure(item: CaptionCandidate) -> str:
@@ -121,6 +151,13 @@ def ask(
         str | None,
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
     ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
@@ -131,6 +168,10 @@ def ask(
     ] = False,
     json: Json = False,
     model: Writer = "starter",
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    stop: Stop = None,
     stream: Stream = False,
     budget: Budget = None,
     device: Device = "auto",
@@ -154,6 +195,10 @@ def ask(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
+    checks["options"] = wished(
+        _answer_options, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
+    )
+    checks["examples"] = _examples(examples)
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
@@ -165,6 +210,12 @@ def ask(
     print_answers(succeeded(name_the_cost(suite, model, out, items), out), out)
     name_the_starter(model, out)
     out.finish()
+
+
+def _examples(file: str | None) -> Sequence[ExampleInput]:
+    from polymodal.tasks.examples import read_examples
+
+    return read_examples(file) if file is not None else ()
 
 
 def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:

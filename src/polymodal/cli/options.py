@@ -14,12 +14,16 @@ __all__ = [
     "Device",
     "Html",
     "Json",
+    "MaxTokens",
     "Model",
     "NoCache",
     "NoJournal",
     "Paths",
     "Quiet",
+    "Seed",
+    "Stop",
     "Stream",
+    "Temperature",
     "Where",
     "Writer",
 ]
@@ -47,6 +51,20 @@ Writer = Annotated[
 Budget = Annotated[
     float | None,
     typer.Option(metavar="USD", help="Stop before answers of a paid model cost more than this."),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Tokens that an answer may have; the rest is cut off."),
+]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", min=0.0, help="Above 0, answers are drawn at random.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The same random answers every time, from models that can."),
+]
+Stop = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="End an answer before this text; repeat.")
 ]
 Stream = Annotated[bool, typer.Option("--stream", help="Print an answer while it is written.")]
 Device = Annotated[

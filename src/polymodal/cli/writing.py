@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymodal.catalog.names import is_api_name, is_generator_name
@@ -10,9 +10,10 @@ from polymodal.cli.output import Output, printable
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions
     from polymodal.suite import Suite
 
-__all__ = ["Told", "name_the_cost", "no_budget_for", "told"]
+__all__ = ["Told", "name_the_cost", "no_budget_for", "told", "wished"]
 
 Item = TypeVar("Item")
 
@@ -71,6 +72,30 @@ def no_budget_for(model: str, budget: float | None) -> None:
     """
     if budget is not None and not is_api_name(model):
         raise UsageError(f"{model} costs nothing; --budget goes with models such as openai:MODEL.")
+
+
+def wished(
+    own: Callable[[], GenerationOptions],
+    *,
+    max_tokens: int | None,
+    temperature: float | None,
+    seed: int | None,
+    stop: Sequence[str] | None,
+) -> GenerationOptions | None:
+    """What the command line changes in the verb's own options; None where it changes nothing.
+
+    Raises:
+        UsageError: a seed where nothing is drawn at random.
+    """
+    if seed is not None and not temperature:
+        raise UsageError(
+            "--seed goes with a --temperature above 0; without one, nothing is random."
+        )
+    changes: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if stop:
+        changes["stop"] = tuple(stop)
+    return own().replace(**changes) if changes else None
 
 
 def name_the_cost(suite: Suite, model: str, out: Output, items: Iterable[Item]) -> Iterator[Item]:

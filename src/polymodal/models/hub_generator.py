@@ -112,7 +112,9 @@ class HubGenerator:
                 ready.append(outcome)
             else:
                 found[place] = outcome
-        for group in _groups(ready):
+        # Rows of a batch draw from the same random numbers: with a seed, each is answered alone.
+        drawn = options.seed is not None and options.temperature > 0
+        for group in _groups(ready, 1 if drawn else BATCH):
             for each, generation in zip(group, self._run(loaded, group, options), strict=True):
                 found[each.place] = generation
         return [found[place] for place in range(len(batch))]
@@ -242,7 +244,7 @@ class HubGenerator:
         return _Loaded(model, tokenizer, writer, device, limit, _ends(model, tokenizer))
 
 
-def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
     """Batches whose answers have the same room, with pictures apart from without, by length."""
     ordered = sorted(ready, key=lambda e: (bool(e.prompt.images), e.room, e.prompt_tokens))
     group: list[_Ready] = []
@@ -251,7 +253,7 @@ def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
             bool(each.prompt.images),
             each.room,
         )
-        if group and (not same or len(group) == BATCH):
+        if group and (not same or len(group) == most):
             yield group
             group = []
         group.append(each)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from polymodal.errors import MediaError, MissingDependency, PolymodalError
 from polymodal.media.hashing import digest_of
 from polymodal.media.pictures import ImageInput, picture_name
 from polymodal.models.messages import (
-    Conversation,
     Generation,
     GenerationOptions,
     ImagePart,
@@ -32,6 +31,7 @@ from polymodal.results import Provenance, Vector
 from polymodal.results_answers import Evidence
 from polymodal.tasks.answering import Asking, Case, Outcome, line_evidence, moved_by_picture
 from polymodal.tasks.calibration import calibration_of, fits
+from polymodal.tasks.examples import Example
 from polymodal.tasks.grounding import MOST_MOVED, moved
 from polymodal.tasks.questions import Question
 from polymodal.tasks.statements import alternatives
@@ -40,7 +40,7 @@ from polymodal.tasks.text_answers import TextLine, supported
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Shown", "by_generator"]
+__all__ = ["OPTIONS", "Manner", "Shown", "by_generator"]
 
 TRUST = 0.8
 """How far a model is trusted that does not say how sure it is."""
@@ -65,8 +65,32 @@ class Shown:
     embedding: Vector | None
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a generator is asked.
+
+    Attributes:
+        options: of its answers.
+        examples: that it is shown before every question.
+    """
+
+    options: GenerationOptions = OPTIONS
+    examples: tuple[Example, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; part of cache keys."""
+        examples = [each.digest for each in self.examples]
+        return {"options": self.options.to_dict(), "examples": examples}
+
+
+PLAIN = Manner()
+
+
 def by_generator(
-    asking: Asking, generator: Generator, asked: Sequence[tuple[Shown, Question]]
+    asking: Asking,
+    generator: Generator,
+    asked: Sequence[tuple[Shown, Question]],
+    manner: Manner = PLAIN,
 ) -> list[Outcome]:
     """Answers in order; a call that fails is its error in its place."""
     made_by = Provenance(generator.info.model, generator.info.revision, (SYSTEM,))
@@ -74,8 +98,9 @@ def by_generator(
         _lines(asking, shown, question, made_by) for shown, question in asked
     ]
     open_ones = [place for place, each in enumerate(lines) if isinstance(each, Sequence)]
-    conversations = [_conversation(*asked[place], lines[place]) for place in open_ones]
-    said = generator.generate(conversations, OPTIONS) if conversations else []
+    before = [Message.system(SYSTEM), *(turn for e in manner.examples for turn in e.turns())]
+    conversations = [[*before, _question(*asked[place], lines[place])] for place in open_ones]
+    said = generator.generate(conversations, manner.options) if conversations else []
     outcomes: dict[int, Outcome] = {}
     for place, generation in zip(open_ones, said, strict=True):
         shown, question = asked[place]
@@ -103,14 +128,12 @@ def _lines(
         return error
 
 
-def _conversation(
-    shown: Shown, question: Question, lines: Sequence[TextLine] | Outcome
-) -> Conversation:
+def _question(shown: Shown, question: Question, lines: Sequence[TextLine] | Outcome) -> Message:
     picture = ImagePart(shown.image, digest_of(shown.source), picture_name(shown.source))
     parts: list[str | Part] = [picture]
     if isinstance(lines, Sequence) and lines:
         parts.append(TextPart.read("\n".join(line.text for line in lines)))
-    return [Message.system(SYSTEM), Message.user(*parts, question.text)]
+    return Message.user(*parts, question.text)
 
 
 def _checked(

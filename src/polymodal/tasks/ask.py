@@ -23,11 +23,11 @@ from polymodal.results import Provenance
 from polymodal.results_answers import Answer, AnswerCandidate, Evidence
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import through_cache
+from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.answering import Asking, Outcome, by_captioner, by_text
-from polymodal.tasks.answering_generators import Shown, by_generator
+from polymodal.tasks.answering_generators import PLAIN, Manner, Shown, by_generator
 from polymodal.tasks.match import read_pairs
 from polymodal.tasks.questions import Question, parse
 
@@ -54,6 +54,11 @@ class _Way(Protocol):
         """All that answers depend on, for the cache."""
         ...
 
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        """How it is asked, for the cache; None where an answer may not be kept."""
+        ...
+
     def prepare(self, source: ImageInput) -> Any:
         """What the model needs of one picture; called from several threads."""
         ...
@@ -69,6 +74,7 @@ def ask(
     asking: Asking,
     *,
     limits: Limits,
+    manner: Manner = PLAIN,
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Answer | PolymodalError]]:
@@ -78,12 +84,15 @@ def ask(
 
     Args:
         model: opens the captioner on first use; or a generator.
+        manner: how a generator is asked.
     """
     way: _Way
     if isinstance(model, Generator):
-        way = _ByGenerator(model, asking, limits, journal)
+        way = _ByGenerator(model, asking, limits, journal, manner)
     else:
         way = _ByCaptioner(model, asking, limits, journal)
+    if way.manner is None:
+        cache = None
     work = _Work(way)
     sources = (_parsed(image, question) for image, question in pairs)
     for image, each in _runs(sources):
@@ -96,7 +105,11 @@ def ask(
             work.run,
             verb=VERB,
             model=way.model if cache is not None else "",
-            parameters={"threshold": asking.threshold, "grounded": asking.grounded},
+            parameters={
+                "threshold": asking.threshold,
+                "grounded": asking.grounded,
+                **(way.manner or {}),
+            },
             encode=_encode,
             decode=_decode,
             content=_content,
@@ -163,6 +176,10 @@ class _ByCaptioner:
         made_by = self.open().provenance
         return f"{made_by.model}@{made_by.revision}+{_checks(self.asking)}"
 
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        return {}
+
     def prepare(self, source: ImageInput) -> Pixels:
         captioner = self.open()
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
@@ -207,10 +224,16 @@ class _ByGenerator:
     asking: Asking
     limits: Limits
     journal: Journal | None
+    how: Manner
 
     @property
     def model(self) -> str:
         return f"{self.generator.info.fingerprint}+{_checks(self.asking)}"
+
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        is_kept = is_deterministic(self.generator.info, self.how.options)
+        return self.how.to_dict() if is_kept else None
 
     def prepare(self, source: ImageInput) -> Any:
         embedder = self.asking.texts.embedder
@@ -229,7 +252,8 @@ class _ByGenerator:
             (Shown(each.image, prepared[0], vectors.get(id(prepared))), each.question)
             for each, prepared in asked
         ]
-        return by_generator(self.asking, recorded(self.generator, self.journal, VERB), shown)
+        generator = recorded(self.generator, self.journal, VERB)
+        return by_generator(self.asking, generator, shown, self.how)
 
 
 def _checks(asking: Asking) -> str:

@@ -18,7 +18,7 @@ from polymodal.catalog.receipts import RECEIPT_MODEL, open_receipt_model
 from polymodal.errors import MissingDependency, PolymodalError
 from polymodal.media.documents import DocumentInput
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
-from polymodal.models.messages import Message, TextPart
+from polymodal.models.messages import GenerationOptions, Message, TextPart
 from polymodal.models.protocols import Generator, Reader
 from polymodal.models.receipts.dates import calendar_day
 from polymodal.models.receipts.layout import lay_out
@@ -30,6 +30,7 @@ from polymodal.tasks.fields import Field, fields_of, typed
 from polymodal.tasks.read import read, upright_lines
 from polymodal.tasks.receipt_rules import by_rule
 from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
+from polymodal.tasks.structured import OPTIONS, ask_for
 
 __all__ = ["Extractor", "extract"]
 
@@ -45,15 +46,22 @@ class Extractor:
 
     Attributes:
         generator: fills the whole schema; None leaves it to the receipt model.
+        options: how the generator writes.
     """
 
     schema: Schema
     model: ReceiptModel
     provenance: Provenance
     generator: Generator | None = None
+    options: GenerationOptions = OPTIONS
 
     @classmethod
-    def open(cls, schema: SchemaInput | None, generator: Generator | None = None) -> Extractor:
+    def open(
+        cls,
+        schema: SchemaInput | None,
+        generator: Generator | None = None,
+        options: GenerationOptions = OPTIONS,
+    ) -> Extractor:
         """For a schema, by default `Receipt`.
 
         Raises:
@@ -63,7 +71,7 @@ class Extractor:
         """
         model, revision = open_receipt_model()
         wanted = as_schema(_default() if schema is None else schema)
-        return cls(wanted, model, Provenance(RECEIPT_MODEL, revision), generator)
+        return cls(wanted, model, Provenance(RECEIPT_MODEL, revision), generator, options)
 
     def fill(self, reading: Reading) -> Extraction:
         """The data of one document that was read."""
@@ -153,10 +161,8 @@ def _value(field: Field, found: Mapping[str, Found], day: date | None) -> tuple[
 
 def _by_generator(extractor: Extractor, generator: Generator, reading: Reading) -> Extraction:
     """By a generator that is given the text; evidence is looked for in the lines afterwards."""
-    from polymodal.tasks.structured import ask_for
-
     asked = Message("user", (TextPart.read(reading.text, "the document"), TextPart(QUESTION)))
-    (answer,) = ask_for(generator, [[asked]], extractor.schema)
+    (answer,) = ask_for(generator, [[asked]], extractor.schema, extractor.options)
     if isinstance(answer, PolymodalError):
         return _by_model(extractor, reading, f"the generator gave no usable answer: {answer}")
     data = answer.json if isinstance(answer.json, dict) else {"value": answer.json}
