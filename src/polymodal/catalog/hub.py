@@ -30,6 +30,8 @@ KEPT = ("*.json", "*.jinja", "*.txt", "*.model")
 OFF = {"", "0", "no", "false", "off"}
 WELL_KNOWN = (
     "HuggingFaceM4/Idefics3-8B-Llama3",
+    "HuggingFaceM4/idefics-9b-instruct",
+    "HuggingFaceM4/idefics2-8b",
     "HuggingFaceTB/SmolVLM-256M-Instruct",
     "HuggingFaceTB/SmolVLM-500M-Instruct",
     "OpenGVLab/InternVL3-1B-hf",
@@ -46,6 +48,7 @@ WELL_KNOWN = (
     "llava-hf/llava-1.5-7b-hf",
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-hf/llava-v1.6-mistral-7b-hf",
+    "meta-llama/Llama-3.2-11B-Vision-Instruct",
     "openai/clip-vit-base-patch32",
     "openai/clip-vit-large-patch14",
     "patrickjohncyh/fashion-clip",

@@ -12,7 +12,7 @@ from typing import Literal
 
 __all__ = ["CONTRASTIVE", "FAMILIES", "Family", "PromptForm"]
 
-PromptForm = Literal["chat", "question", "plain", "prefix"]
+PromptForm = Literal["chat", "dialogue", "question", "plain", "prefix"]
 
 CONTRASTIVE = frozenset({"clip", "siglip", "siglip2"})
 """Model types whose two towers embed pictures and texts."""
@@ -50,18 +50,24 @@ class Family:
     """How a family of generators is spoken to.
 
     Attributes:
-        form: "chat" by a chat template; "question" as `Question: ... Answer:`; "plain" as the
+        form: "chat" by a chat template; "dialogue" as `User:` and `Assistant:` with pictures
+            between the words; "question" as `Question: ... Answer:`; "plain" as the
             words are; "prefix" as a task's word, a language and the question.
         template: for a checkpoint that brings no chat template, by the language model's type; ""
             is for any.
         max_media: pictures in one conversation.
         needs_picture: it cannot answer without one.
+        ends: tokens that end a turn, where the tokenizer has them and the checkpoint's generation
+            settings do not name them.
+        never: tokens that stand for pictures and are never to be said.
     """
 
     form: PromptForm = "chat"
     template: tuple[tuple[str, str], ...] = ()
     max_media: int = 32
     needs_picture: bool = False
+    ends: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
     def fallback(self, text_type: str) -> str | None:
         """The template for a checkpoint without one."""
@@ -78,6 +84,13 @@ FAMILIES: dict[str, Family] = {
     "qwen2_vl": Family(),
     "qwen2_5_vl": Family(),
     "qwen3_vl": Family(),
+    "mllama": Family(),
+    "idefics": Family(
+        "dialogue",
+        ends=("<end_of_utterance>",),
+        never=("<image>", "<fake_token_around_image>"),
+    ),
+    "idefics2": Family(),
     "idefics3": Family(),
     "smolvlm": Family(),
     "internvl": Family(),

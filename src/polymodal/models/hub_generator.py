@@ -55,6 +55,7 @@ class _Loaded:
     Attributes:
         context: tokens that prompt and answer may have together; None where there is no limit.
         ends: ids of the tokens that end an answer.
+        never: ids of tokens that are not to be said.
     """
 
     model: Any
@@ -63,6 +64,7 @@ class _Loaded:
     device: str
     context: int | None
     ends: frozenset[int]
+    never: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,10 @@ class HubGenerator:
             tokenizer.pad_token = tokenizer.eos_token
         limit = None if encodes else getattr(text, "max_position_embeddings", None)
         writer = Writer(source.name, processor, self._spec.family, str(text.model_type))
-        return _Loaded(model, tokenizer, writer, device, limit, _ends(model, tokenizer))
+        family = self._spec.family
+        ends = _ends(model, tokenizer) | set(_ids(tokenizer, family.ends))
+        never = _ids(tokenizer, family.never)
+        return _Loaded(model, tokenizer, writer, device, limit, ends, never)
 
 
 def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
@@ -267,6 +272,8 @@ def _settings(loaded: _Loaded, options: GenerationOptions, most_tokens: int) -> 
         "max_new_tokens": most_tokens,
         "num_beams": 1,
         "pad_token_id": loaded.tokenizer.pad_token_id,
+        "eos_token_id": sorted(loaded.ends),
+        "suppress_tokens": list(loaded.never) or None,
         "do_sample": options.temperature > 0,
         "temperature": options.temperature or None,
     }
@@ -288,6 +295,12 @@ def _generation(
         prompt_tokens=ready.prompt_tokens,
         latency_s=latency_s,
     )
+
+
+def _ids(tokenizer: Any, tokens: Sequence[str]) -> tuple[int, ...]:
+    """Of those of the tokens that the tokenizer has."""
+    vocabulary = tokenizer.get_vocab()
+    return tuple(vocabulary[each] for each in tokens if each in vocabulary)
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompt", "Writer"]
 
+NAMES = {"user": "User", "assistant": "Assistant"}
+IMAGE = "<image>"
 CAPTION, ANSWER, LANGUAGE = "caption", "answer", "en"
 """PaliGemma's words for its tasks."""
 
@@ -52,6 +54,11 @@ class Writer:
             own = own.get("default")
         self._template = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
+        vocabulary = self._tokenizer.get_vocab()
+        self._turn_end = next((each for each in family.ends if each in vocabulary), "")
+        if family.form == "dialogue":
+            # Its processor takes a part that is an address for a picture to fetch.
+            self._control += ("://",)
 
     def write(self, conversation: Conversation) -> Prompt:
         """The prompt.
@@ -67,6 +74,8 @@ class Writer:
             raise UsageError(f"{self._name} answers about a picture, and there is none.")
         if self._family.form == "chat":
             return Prompt(self._chat(conversation), images)
+        if self._family.form == "dialogue":
+            return Prompt(self._dialogue(conversation), images)
         spoken = [m for m in conversation if m.role != "system"]
         if self._family.form == "question":
             return Prompt(self._questions(spoken), images)
@@ -79,6 +88,9 @@ class Writer:
     def encode(self, prompts: Sequence[Prompt]) -> Any:
         """Prompts, all with pictures or all without, to the model's input, padded."""
         options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        if self._family.form == "dialogue":
+            parts = [_interleaved(prompt) for prompt in prompts]
+            return self._processor(text=parts, add_end_of_utterance_token=False, **options)
         bos = self._tokenizer.bos_token
         if self._family.form == "chat" and bos and prompts[0].text.startswith(bos):
             options["add_special_tokens"] = False  # the template has said it
@@ -121,6 +133,22 @@ class Writer:
                 content.append({"type": "text", "text": self._harmless(part.text)})
         return content
 
+    def _dialogue(self, conversation: Conversation) -> str:
+        """`User:<image>What is this?` and `Assistant: A cat.`, a line each."""
+        turns = []
+        has_system = conversation[0].role == "system"
+        for message in _folded(conversation) if has_system else conversation:
+            said = ""
+            for part in message.parts:
+                if isinstance(part, ImagePart):
+                    said += IMAGE
+                elif isinstance(part, TextPart):
+                    apart = "\n" if said and not said.endswith(IMAGE) else ""
+                    said += apart + self._harmless(part.text)
+            blank = "" if said.startswith(IMAGE) else " "
+            turns.append(f"{NAMES[message.role]}:{blank}{said}{self._turn_end}")
+        return "\n".join([*turns, "Assistant:"])
+
     def _questions(self, spoken: Sequence[Message]) -> str:
         """`Question: ... Answer: ...`; nothing at all for a picture without words."""
         turns = []
@@ -140,6 +168,15 @@ class Writer:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+
+def _interleaved(prompt: Prompt) -> list[Any]:
+    """Words and pictures in the order in which they are meant."""
+    first, *rest = prompt.text.split(IMAGE)
+    parts: list[Any] = [first]
+    for image, words in zip(prompt.images, rest, strict=True):
+        parts += [image, words] if words else [image]
+    return parts
 
 
 def _control_tokens(processor: Any, tokenizer: Any) -> tuple[str, ...]:
