@@ -182,6 +182,8 @@ class AnswerVerbs(SuiteParts):
             asking,
             limits=limits,
             manner=Manner(options or OPTIONS, shown),
+            hear=self._hear,
+            stream_limits=self._sound_limits(),
             cache=self.cache,
             journal=self.journal,
         )

@@ -122,8 +122,8 @@ class DocumentVerbs(SuiteParts):
             writer = recorded(writer, self.journal, "extract")
         else:
             only_for_generators(options=options)
-        extractor = Extractor.open(schema, writer, options or OPTIONS)
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
+        extractor = Extractor.open(schema, writer, options or OPTIONS, limits)
         return gather(
             documents, lambda each: extract(extractor, reader, each, limits=limits, cache=cache)
         )

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.media.containers import StreamInput
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.describing import Captioner
     from polymodal.models.protocols import Device, Embedder, Generator
+    from polymodal.results_speech import Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.runtime.texts import TextVectors
@@ -59,6 +62,12 @@ class SuiteParts:
 
     @abstractmethod
     def _writer(self, given: str | Generator | None) -> Generator | None: ...
+
+    @abstractmethod
+    def _hear(self, source: StreamInput) -> Transcript: ...
+
+    @abstractmethod
+    def _sound_limits(self) -> StreamLimits: ...
 
     @abstractmethod
     def _picture_limits(self) -> Limits: ...

@@ -184,6 +184,9 @@ class SpeechVerbs(SuiteParts):
 
         return Senses(hear=self.transcribe, watch=self.watch)
 
+    def _hear(self, source: StreamInput) -> Transcript:
+        return self.transcribe(source)
+
     def _sound_limits(self) -> StreamLimits:
         from polymodal.media.limits import DEFAULT_STREAM_LIMITS
 

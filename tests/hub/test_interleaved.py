@@ -1,4 +1,4 @@
-"""Pictures between the words: Idefics against transformers itself, and examples for every family."""
+"""Pictures between the words: Idefics against transformers itself, and examples of all families."""
 
 from __future__ import annotations
 

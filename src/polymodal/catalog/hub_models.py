@@ -17,6 +17,7 @@ from polymodal.models.tensorfiles import read_json
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
     from polymodal.models.hub_generator import HubGenerator
+    from polymodal.models.messages import Modality
     from polymodal.models.openclip import OpenClipEmbedder
 
 __all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px"]
@@ -79,7 +80,7 @@ def open_hub_generator(
     info = GeneratorInfo(
         model=checkpoint.model,
         revision=checkpoint.revision,
-        media=frozenset({"text", "image"}) if sees else frozenset({"text"}),
+        media=_media(family) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
         seeded=True,
@@ -90,6 +91,10 @@ def open_hub_generator(
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
     return HubGenerator(GeneratorSpec(source, info, family, sees), device=device)
+
+
+def _media(family: Family) -> frozenset[Modality]:
+    return frozenset({"text", "image", "video"} if family.videos else {"text", "image"})
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:

@@ -173,6 +173,7 @@ class HubGenerator:
         room = loaded.context - tokens
         if room < 1:
             shown = f", {len(prompt.images)} picture(s) included" if prompt.images else ""
+            shown += f", {len(prompt.videos)} video(s) included" if prompt.videos else ""
             return ModelError(
                 self.info.model,
                 "rejected",
@@ -199,7 +200,7 @@ class HubGenerator:
             inputs = loaded.writer.encode([each.prompt for each in group])
         inputs = inputs.to(loaded.device)
         for name, value in inputs.items():
-            if value.is_floating_point():
+            if torch.is_tensor(value) and value.is_floating_point():
                 inputs[name] = value.to(loaded.model.dtype)
         with self._running, _random(options, loaded.device), torch.inference_mode():
             sequences = loaded.model.generate(
@@ -251,13 +252,11 @@ class HubGenerator:
 
 def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
     """Batches whose answers have the same room, with pictures apart from without, by length."""
-    ordered = sorted(ready, key=lambda e: (bool(e.prompt.images), e.room, e.prompt_tokens))
+    ordered = sorted(ready, key=lambda e: (e.prompt.shape, e.room, e.prompt_tokens))
     group: list[_Ready] = []
     for each in ordered:
-        same = group and (bool(group[0].prompt.images), group[0].room) == (
-            bool(each.prompt.images),
-            each.room,
-        )
+        first = group[0] if group else each
+        same = (first.prompt.shape, first.room) == (each.prompt.shape, each.room)
         if group and (not same or len(group) == most):
             yield group
             group = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import ModelUnavailable, UsageError
 from polymodal.models.hub_families import Family
-from polymodal.models.messages import Conversation, ImagePart, Message, TextPart
+from polymodal.models.messages import Conversation, ImagePart, Message, TextPart, VideoPart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,6 +33,12 @@ class Prompt:
 
     text: str
     images: tuple[Image.Image, ...]
+    videos: tuple[VideoPart, ...] = ()
+
+    @property
+    def shape(self) -> tuple[bool, bool]:
+        """Whether it has pictures and videos: what only others of the same shape go with."""
+        return bool(self.images), bool(self.videos)
 
 
 class Writer:
@@ -73,7 +79,15 @@ class Writer:
         if self._family.needs_picture and not images:
             raise UsageError(f"{self._name} answers about a picture, and there is none.")
         if self._family.form == "chat":
-            return Prompt(self._chat(conversation), images)
+            videos = tuple(p for m in conversation for p in m.parts if isinstance(p, VideoPart))
+            text = self._chat(conversation)
+            token = str(getattr(self._processor, "video_token", ""))
+            if videos and (not token or text.count(token) < len(videos)):
+                raise UsageError(
+                    f"the chat template of {self._name} has no place for a video: it takes"
+                    " pictures only."
+                )
+            return Prompt(text, images, videos)
         if self._family.form == "dialogue":
             return Prompt(self._dialogue(conversation), images)
         spoken = [m for m in conversation if m.role != "system"]
@@ -98,6 +112,10 @@ class Writer:
             options["images"] = [list(prompt.images) for prompt in prompts]
             if self._family.max_media == 1:
                 options["images"] = [prompt.images[0] for prompt in prompts]
+        if videos := [video for prompt in prompts for video in prompt.videos]:
+            options["videos"] = [list(video.frames) for video in videos]
+            options["video_metadata"] = [_metadata(video) for video in videos]
+            options["do_sample_frames"] = False
         return self._processor(text=[prompt.text for prompt in prompts], **options)
 
     def _chat(self, conversation: Conversation) -> str:
@@ -117,8 +135,12 @@ class Writer:
 
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
+        template = self._template
+        has_video = any(isinstance(part, VideoPart) for m in conversation for part in m.parts)
+        if has_video and template is not None and "video" not in template:
+            template = None  # a class may know a newer one: SmolVLM's does
         text: str = self._processor.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
         return text
 
@@ -129,6 +151,8 @@ class Writer:
         for part in message.parts:
             if isinstance(part, ImagePart):
                 content.append({"type": "image"})
+            elif isinstance(part, VideoPart):
+                content.append({"type": "video"})
             elif isinstance(part, TextPart):
                 content.append({"type": "text", "text": self._harmless(part.text)})
         return content
@@ -168,6 +192,22 @@ class Writer:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+
+def _metadata(video: VideoPart) -> dict[str, Any]:
+    """When its frames are shown, in the library's words: numbers of frames at 1,000 a second."""
+    last_s = video.times_s[-1] if video.times_s else 0.0
+    step_s = last_s / (len(video.times_s) - 1) if len(video.times_s) > 1 else 1.0
+    duration_s = last_s + step_s
+    width, height = video.frames[0].size
+    return {
+        "total_num_frames": round(duration_s * 1000),
+        "fps": 1000.0,
+        "duration": duration_s,
+        "width": width,
+        "height": height,
+        "frames_indices": [round(time_s * 1000) for time_s in video.times_s],
+    }
 
 
 def _interleaved(prompt: Prompt) -> list[Any]:

@@ -33,6 +33,7 @@ __all__ = [
     "GeneratorInfo",
     "ImagePart",
     "Message",
+    "Modality",
     "Part",
     "TextPart",
     "VideoPart",

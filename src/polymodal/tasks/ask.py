@@ -1,4 +1,4 @@
-"""Ask: questions about pictures, answered with evidence, or not at all.
+"""Ask: questions about pictures and other media, answered with evidence, or not at all.
 
 Notable: a picture is opened and looked at once, however many questions follow each other about it.
 Answers of an earlier run come from the cache; those that rest on text in the picture, or on
@@ -14,8 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from polymodal.errors import PolymodalError, UsageError
+from polymodal.errors import PolymodalError, UnsupportedMedia, UsageError
 from polymodal.media.hashing import Content, content_of, digest_of
+from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.describing import Captioner, Sight
 from polymodal.models.protocols import Generator, Pixels
@@ -27,9 +28,10 @@ from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.answering import Asking, Outcome, by_captioner, by_text
-from polymodal.tasks.answering_generators import PLAIN, Manner, Shown, by_generator
+from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
 from polymodal.tasks.questions import Question, parse
+from polymodal.tasks.showing import Hear, Shower, kind_of_media
 
 __all__ = ["ask", "read_questions"]
 
@@ -75,6 +77,8 @@ def ask(
     *,
     limits: Limits,
     manner: Manner = PLAIN,
+    hear: Hear | None = None,
+    stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS,
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Answer | PolymodalError]]:
@@ -85,10 +89,19 @@ def ask(
     Args:
         model: opens the captioner on first use; or a generator.
         manner: how a generator is asked.
+        hear: writes down sound, for a generator that takes none.
     """
     way: _Way
     if isinstance(model, Generator):
-        way = _ByGenerator(model, asking, limits, journal, manner)
+        shower = Shower(
+            model.info,
+            limits,
+            taken=len(manner.examples),
+            least_px=asking.texts.embedder.image_size_px,
+            hear=hear,
+            stream_limits=stream_limits,
+        )
+        way = _ByGenerator(model, asking, shower, journal, manner)
     else:
         way = _ByCaptioner(model, asking, limits, journal)
     if way.manner is None:
@@ -182,6 +195,12 @@ class _ByCaptioner:
 
     def prepare(self, source: ImageInput) -> Pixels:
         captioner = self.open()
+        if (kind := kind_of_media(source)) in {"video", "recording"}:
+            raise UnsupportedMedia(
+                f"is a {kind}, and {captioner.provenance.model} answers about pictures: use a model"
+                " that writes, such as -m Qwen/Qwen2.5-VL-3B-Instruct or -m gemini:MODEL",
+                picture_name(source),
+            )
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
         return captioner.preprocess(picture.image)
 
@@ -222,7 +241,7 @@ class _ByCaptioner:
 class _ByGenerator:
     generator: Generator
     asking: Asking
-    limits: Limits
+    shower: Shower
     journal: Journal | None
     how: Manner
 
@@ -236,20 +255,20 @@ class _ByGenerator:
         return self.how.to_dict() if is_kept else None
 
     def prepare(self, source: ImageInput) -> Any:
-        embedder = self.asking.texts.embedder
-        target_px = max(self.generator.info.image_size_px, embedder.image_size_px)
-        picture = open_picture(source, target_px=target_px, limits=self.limits)
-        pixels = embedder.preprocess(picture.image) if self.asking.grounded else None
-        return picture.image, pixels
+        shown = self.shower.show(source)
+        pixels = None
+        if self.asking.grounded and shown.picture is not None:
+            pixels = self.asking.texts.embedder.preprocess(shown.picture)
+        return shown, pixels
 
     def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
         vectors: dict[int, Any] = {}
-        pixels = {id(prepared): prepared[1] for _, prepared in asked}
-        if self.asking.grounded:
+        pixels = {id(prepared): prepared[1] for _, prepared in asked if prepared[1] is not None}
+        if pixels:
             found = self.asking.texts.embedder.embed_images(list(pixels.values()))
             vectors = dict(zip(pixels, found, strict=True))
         shown = [
-            (Shown(each.image, prepared[0], vectors.get(id(prepared))), each.question)
+            (prepared[0].with_embedding(vectors.get(id(prepared))), each.question)
             for each, prepared in asked
         ]
         generator = recorded(self.generator, self.journal, VERB)
