@@ -141,7 +141,10 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 
 def ask(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, folders or globs.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
+        ),
     ] = None,
     question: Annotated[
         list[str] | None,
@@ -181,7 +184,8 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Questions about text are answered from the text in the picture.
+    Questions about text are answered from the text in the picture. With a model that writes, also
+    about videos, sound and documents.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 

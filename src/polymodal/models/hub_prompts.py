@@ -60,6 +60,9 @@ class Writer:
             own = own.get("default")
         self._template = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
+        videos = getattr(processor, "video_processor", None)
+        if getattr(videos, "cap_pixels_per_frame", True) is None:
+            videos.cap_pixels_per_frame = True  # as the vendor's own code; soon the default
         vocabulary = self._tokenizer.get_vocab()
         self._turn_end = next((each for each in family.ends if each in vocabulary), "")
         if family.form == "dialogue":
