@@ -68,6 +68,7 @@ def open_hub_generator(
     Raises:
         ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
     """
+    from polymodal.models.hub_constraints import CONSTRAINS
     from polymodal.models.hub_generator import GeneratorSpec, HubGenerator
     from polymodal.models.hub_loading import Source
     from polymodal.models.messages import GeneratorInfo
@@ -83,6 +84,7 @@ def open_hub_generator(
         media=_media(family) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
+        constrains=CONSTRAINS,
         seeded=True,
         preprocessing=f"{checkpoint.model_type} {_backend()} {VERSION}",
         prompt=f"{family.form} {VERSION}",

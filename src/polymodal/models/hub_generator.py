@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.errors import ModelError, ModelUnavailable, PolymodalError
+from polymodal.models.hub_constraints import Bound, Grammars
 from polymodal.models.hub_decoding import Held, Row, Watch, first_stop
 from polymodal.models.hub_families import Family
 from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
@@ -56,6 +57,7 @@ class _Loaded:
         context: tokens that prompt and answer may have together; None where there is no limit.
         ends: ids of the tokens that end an answer.
         never: ids of tokens that are not to be said.
+        grammars: for answers that are bound.
     """
 
     model: Any
@@ -64,7 +66,8 @@ class _Loaded:
     device: str
     context: int | None
     ends: frozenset[int]
-    never: tuple[int, ...] = ()
+    never: tuple[int, ...]
+    grammars: Grammars
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,9 @@ class HubGenerator:
             sequences = loaded.model.generate(
                 **inputs,
                 **_settings(loaded, options, min(each.room for each in group)),
-                logits_processor=LogitsProcessorList([watch.probabilities]),
+                logits_processor=LogitsProcessorList(
+                    [Bound(loaded.grammars, options), watch.probabilities]
+                ),
                 stopping_criteria=StoppingCriteriaList([watch.done]),
                 streamer=streamer,
             )
@@ -247,7 +252,8 @@ class HubGenerator:
         family = self._spec.family
         ends = _ends(model, tokenizer) | set(_ids(tokenizer, family.ends))
         never = _ids(tokenizer, family.never)
-        return _Loaded(model, tokenizer, writer, device, limit, ends, never)
+        grammars = Grammars(tokenizer, ends)
+        return _Loaded(model, tokenizer, writer, device, limit, ends, never, grammars)
 
 
 def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
@@ -278,6 +284,9 @@ def _settings(loaded: _Loaded, options: GenerationOptions, most_tokens: int) -> 
     }
     if not options.temperature:
         settings |= {"top_k": None, "top_p": None}
+    elif options.json_schema is not None or options.choices:
+        # What is allowed may lie outside of the likeliest few.
+        settings |= {"top_k": 0, "top_p": 1.0}
     return settings
 
 

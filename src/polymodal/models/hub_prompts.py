@@ -60,7 +60,7 @@ class Writer:
             own = own.get("default")
         self._template = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
-        videos = getattr(processor, "video_processor", None)
+        videos: Any = getattr(processor, "video_processor", None)
         if getattr(videos, "cap_pixels_per_frame", True) is None:
             videos.cap_pixels_per_frame = True  # as the vendor's own code; soon the default
         vocabulary = self._tokenizer.get_vocab()
