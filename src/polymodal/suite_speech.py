@@ -27,6 +27,7 @@ class SpeechVerbs(SuiteParts):
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
+    _allow_pickle: bool
 
     def transcriber(self) -> Transcriber:
         """The speech model, opened on first use; the starter's weights are read by its first call.
@@ -39,7 +40,9 @@ class SpeechVerbs(SuiteParts):
             if isinstance(self._speech, str):
                 from polymodal.catalog.speech import open_transcriber
 
-                self._speech = open_transcriber(self._speech, device=self._device)
+                self._speech = open_transcriber(
+                    self._speech, device=self._device, allow_pickle=self._allow_pickle
+                )
             return self._speech
 
     @overload

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.checkpoints import Checkpoint, open_checkpoint
-from polymodal.errors import DamagedWeights, MissingDependency
-from polymodal.models.hub_families import FAMILIES, SIGMOID, Family
+from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
+from polymodal.models.hub_families import CONTRASTIVE, FAMILIES, SIGMOID, Family
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
 
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
     from polymodal.models.hub_generator import HubGenerator
+    from polymodal.models.hub_whisper import HubWhisper
     from polymodal.models.messages import Modality
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px"]
+__all__ = [
+    "open_hub_embedder",
+    "open_hub_generator",
+    "open_hub_whisper",
+    "open_openclip",
+    "picture_px",
+]
 
 VERSION = "1"
 """Of how these adapters prepare pictures and texts; it is part of a space."""
@@ -47,6 +54,11 @@ def open_hub_embedder(
 
     _require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    if checkpoint.model_type not in CONTRASTIVE:
+        raise ModelUnavailable(
+            f"{name} is {checkpoint.model_type}, which writes down speech and has no vectors: it"
+            " goes with transcribe -m"
+        )
     side_px = picture_px(checkpoint)
     space = Space(
         model=checkpoint.model,
@@ -97,6 +109,25 @@ def open_hub_generator(
 
 def _media(family: Family) -> frozenset[Modality]:
     return frozenset({"text", "image", "video"} if family.videos else {"text", "image"})
+
+
+def open_hub_whisper(
+    name: str, *, device: Device = "auto", allow_pickle: bool = False
+) -> HubWhisper:
+    """A Whisper checkpoint in transformers' layout.
+
+    Raises:
+        ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
+    """
+    from polymodal.models.hub_loading import Source
+    from polymodal.models.hub_whisper import HubWhisper
+    from polymodal.results import Provenance
+
+    _require(name, "transformers", "hub")
+    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
+    made_by = Provenance(checkpoint.model, f"{checkpoint.revision}+{VERSION}")
+    return HubWhisper(source, made_by, device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:

@@ -25,7 +25,7 @@ from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
-__all__ = ["WhisperTranscriber"]
+__all__ = ["LONGEST_S", "Decoded", "WhisperTranscriber", "timed_segments"]
 
 FULL_FRAMES = 3000
 """Of 10 ms: the window Whisper was trained on."""
@@ -46,7 +46,7 @@ MAX_TOKENS = 448
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
     tokens: list[int]
     log_probability: float
     no_speech: float
@@ -159,7 +159,7 @@ class WhisperTranscriber:
         if decoded.says_nothing:
             return Spoken(code, probability, ())
         confidence = math.exp(min(0.0, decoded.log_probability))
-        segments = _segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
+        segments = timed_segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
         return Spoken(code, probability, tuple(segments))
 
     def _encode(self, features: Any, frames: int) -> Any:
@@ -183,7 +183,7 @@ class WhisperTranscriber:
 
     def _decode(
         self, encoded: Any, tokenizer: Any, *, beam_size: int = 1, **options: Any
-    ) -> _Decoded:
+    ) -> Decoded:
         prompt = self._model.get_prompt(tokenizer, [], without_timestamps=False)
         (found,) = self._model.model.generate(
             encoded,
@@ -197,10 +197,10 @@ class WhisperTranscriber:
         )
         tokens = list(found.sequences_ids[0])
         text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
-        return _Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
+        return Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
 
 
-def _segments(
+def timed_segments(
     tokens: Sequence[int], tokenizer: Any, duration_s: float, confidence: float
 ) -> Iterator[SpeechSegment]:
     """Words between time stamps; a stamp outside of the piece, or out of order, is put right."""
