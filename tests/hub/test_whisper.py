@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,12 @@ def sound(seed: int, seconds: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (0.2 * random.standard_normal(int(16_000 * seconds))).astype(np.float32)
 
 
-def directly(folder: Path, samples: Any, language: str) -> list[int]:
+def directly(folder: Path, samples: Any, language: str, timed: bool = True) -> list[int]:
     """Ids that transformers writes, again without repetitions where they are a loop."""
     processor = hf.WhisperProcessor.from_pretrained(folder)
     model = hf.WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     features = processor(samples, sampling_rate=16_000, return_tensors="pt").input_features
-    asked = {"language": language, "task": "transcribe", "return_timestamps": True}
+    asked = {"language": language, "task": "transcribe", "return_timestamps": timed}
     asked |= {"num_beams": 1, "do_sample": False, "force_unique_generate_call": True}
     special = set(processor.tokenizer.convert_tokens_to_ids(SPECIAL))
     with torch.inference_mode():
@@ -102,6 +103,7 @@ def directly(folder: Path, samples: Any, language: str) -> list[int]:
 def test_words_are_exactly_those_of_transformers(
     whisper: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hub_whisper, "UNSURE", -1e9)  # random weights are always unsure
     seen: list[tuple[list[int], float]] = []
     plain = hub_whisper._as_spoken
 
@@ -122,6 +124,31 @@ def test_words_are_exactly_those_of_transformers(
     alone = [model.transcribe([piece], language="de")[0] for piece in pieces]
     said = [[(s.start_s, s.end_s, s.text) for s in each.segments] for each in (*alone, *spoken)]
     assert said[:3] == said[3:]
+
+
+def test_what_is_unsure_is_written_again_without_time_stamps(
+    whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[dict[str, Any], list[Any]]] = []
+    plain = HubWhisper._run
+
+    def noted(self: Any, loaded: Any, features: Any, language: str, **more: Any) -> Any:
+        rows = plain(self, loaded, features, language, **more)
+        if more.get("return_timestamps") is False:  # as if the model were surer so
+            rows = [replace(row, logprob=0.0) for row in rows]
+        runs.append((more, rows))
+        return rows
+
+    monkeypatch.setattr(HubWhisper, "_run", noted)
+    piece = sound(6, 2.0)
+    (heard,) = open_transcriber(str(whisper), device="cpu").transcribe([piece], language="fr")
+    assert [more.get("return_timestamps", True) for more, _ in runs[:2]] == [True, False]
+    end = hf.WhisperTokenizer.from_pretrained(whisper).eos_token_id
+    said = [token for token in runs[1][1][0].tokens if token != end]
+    assert said == directly(whisper, piece, "fr", timed=False)
+    # Without the rules of time stamps these weights say nothing but stamps, and that was kept.
+    assert any(token < end for token in runs[0][1][0].tokens)
+    assert heard.segments == ()
 
 
 def test_the_language_is_the_likeliest_of_those_it_knows(whisper: Path) -> None:
@@ -155,18 +182,13 @@ def test_a_whisper_is_no_embedder_and_broken_ones_are_named(whisper: Path, tmp_p
         open_transcriber(str(folder))
 
 
-def test_short_names_have_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_names_have_cards() -> None:
     cards = {name: card for card in read_speech_models() for name in card.names}
     assert {"large-v3", "turbo"} <= set(cards)
     assert all(card.source.startswith("https://") and card.licence for card in cards.values())
     from faster_whisper.utils import _MODELS
 
     assert {cards[n].ctranslate2 for n in ("large-v3", "turbo")} <= set(_MODELS.values())
-    # Without faster-whisper, a short name is the checkpoint of transformers.
-    monkeypatch.setattr("polymodal.catalog.speech.find_spec", lambda name: None)
-    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
-    with pytest.raises(pm.ModelUnavailable, match="openai/whisper-large-v3-turbo"):
-        open_transcriber("turbo")
 
 
 def test_a_hub_id_is_told_by_its_config(

@@ -102,10 +102,6 @@ def _as_checkpoint(name: str) -> str | None:
     if folder.is_dir():
         is_whisper = is_checkpoint_name(name) and kind_of(name) == "transcriber"
         return name if is_whisper and not (folder / MODEL_FILE).is_file() else None
-    if find_spec("faster_whisper") is None:  # a short name then means the other layout
-        card = next((each for each in read_speech_models() if name in each.names), None)
-        if card is not None:
-            return card.transformers
     if not hub.is_hub_id(name):
         return None
     try:

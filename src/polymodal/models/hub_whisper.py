@@ -2,8 +2,9 @@
 
 Notable: pieces are shown in the window of 30 seconds that the encoder asks for, a batch at once,
 greedily; transformers' own rules for time stamps apply. Language and silence are judged from the
-decoder's first step, as Whisper's authors do; a text that is a loop is written again without
-repetitions.
+decoder's first step, as Whisper's authors do. What the model is unsure of is written again without
+time stamps, which short pieces suffer from, and the likelier text is kept; a loop is written again
+without repetitions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from polymodal.models.hub_loading import (
     transformers,
 )
 from polymodal.models.protocols import Device, Samples, Spoken
-from polymodal.models.whisper import LONGEST_S, Decoded, timed_segments
+from polymodal.models.whisper import LONGEST_S, UNSURE, Decoded, timed_segments
 from polymodal.results import Provenance
 
 __all__ = ["HubWhisper"]
@@ -139,6 +140,13 @@ class HubWhisper:
             _read(row, none, loaded.words)
             for row, none in zip(self._run(loaded, features, language), silent, strict=True)
         ]
+        unsure = [place for place, each in enumerate(found) if each.log_probability < UNSURE]
+        if unsure:
+            again = self._run(loaded, features[unsure], language, return_timestamps=False)
+            for place, row in zip(unsure, again, strict=True):
+                plain = _read(row, silent[place], loaded.words)
+                if plain.log_probability > found[place].log_probability:
+                    found[place] = plain
         loops = [place for place, each in enumerate(found) if each.is_loop]
         if loops:
             again = self._run(loaded, features[loops], language, no_repeat_ngram_size=NGRAM)
@@ -154,14 +162,12 @@ class HubWhisper:
         with quietly(transformers(self._source.name)):  # it warns of its own settings
             out = loaded.model.generate(
                 input_features=features,
-                return_timestamps=True,
                 do_sample=False,
                 num_beams=1,
                 force_unique_generate_call=True,
                 return_dict_in_generate=True,
                 logits_processor=LogitsProcessorList([watch.probabilities]),
-                **spoken,
-                **more,
+                **{"return_timestamps": True, **spoken, **more},
             )
         return watch.rows(out.sequences)
 

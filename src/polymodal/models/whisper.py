@@ -25,7 +25,7 @@ from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
-__all__ = ["LONGEST_S", "Decoded", "WhisperTranscriber", "timed_segments"]
+__all__ = ["LONGEST_S", "UNSURE", "Decoded", "WhisperTranscriber", "timed_segments"]
 
 FULL_FRAMES = 3000
 """Of 10 ms: the window Whisper was trained on."""
