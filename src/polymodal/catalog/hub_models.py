@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polymodal.models.hub_generator import HubGenerator
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px"]
+__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px", "require"]
 
 VERSION = "1"
 """Of how these adapters prepare pictures and texts; it is part of a space."""
@@ -44,7 +44,7 @@ def open_hub_embedder(
     from polymodal.models.hub_loading import Source
     from polymodal.results import Space
 
-    _require(name, "transformers", "hub")
+    require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
     side_px = picture_px(checkpoint)
     space = Space(
@@ -71,7 +71,7 @@ def open_hub_generator(
     from polymodal.models.hub_loading import Source
     from polymodal.models.messages import GeneratorInfo
 
-    _require(name, "transformers", "hub")
+    require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
     family = FAMILIES.get(checkpoint.model_type, Family())
     sees = checkpoint.sees
@@ -98,7 +98,7 @@ def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenCl
         MissingDependency: the extra `openclip` is not installed.
         UsageError, ModelUnavailable: see `polymodal.catalog.openclip_models.open_openclip`.
     """
-    _require(name, "open_clip", "openclip")
+    require(name, "open_clip", "openclip")
     from polymodal.catalog import openclip_models
 
     return openclip_models.open_openclip(name, variant, device)
@@ -163,7 +163,12 @@ def _backend() -> str:
     return "pil" if find_spec("torchvision") is None else "torchvision"
 
 
-def _require(name: str, module: str, extra: str) -> None:
+def require(name: str, module: str, extra: str) -> None:
+    """Refuse a model whose library is not installed.
+
+    Raises:
+        MissingDependency: with the command that installs it.
+    """
     if find_spec(module) is None or find_spec("torch") is None:
         raise MissingDependency(
             f"{name} needs packages that are not installed. Run: pip install 'polymodal[{extra}]'"

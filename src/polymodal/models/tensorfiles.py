@@ -8,6 +8,7 @@ rest. Format: https://github.com/huggingface/safetensors#format.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,14 @@ class WeightFiles:
         if kind is None:
             raise DamagedWeights(f"{path}: {name} is {tensor.dtype}, not a floating-point number.")
         return float(np.frombuffer(data, kind, 1)[0])
+
+    def parameters(self) -> int | None:
+        """Numbers in all tensors together, from the headers; None for pickles."""
+        if self.pickled:
+            return None
+        return sum(
+            math.prod(tensor.shape) for each in self._headers.values() for tensor in each.values()
+        )
 
     def check(self) -> None:
         """Read every header.
