@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import Limits
     from polymodal.models.describing import Captioner
+    from polymodal.models.precision import Precision
     from polymodal.models.protocols import Device, Embedder, Generator
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
     from polymodal.runtime.texts import TextVectors
 
 __all__ = ["SuiteParts"]
+
+Model = TypeVar("Model")
 
 
 class SuiteParts:
@@ -30,6 +33,12 @@ class SuiteParts:
 
         @property
         def journal(self) -> Journal | None: ...
+
+    if TYPE_CHECKING:
+
+        def _kept(self, model: Model, name: object) -> Model: ...
+
+        def _precision(self) -> Precision: ...
 
     @abstractmethod
     def embedder(self) -> Embedder:

@@ -39,8 +39,9 @@ class SpeechVerbs(SuiteParts):
             if isinstance(self._speech, str):
                 from polymodal.catalog.speech import open_transcriber
 
-                self._speech = open_transcriber(self._speech, device=self._device)
-            return self._speech
+                name = self._speech
+                self._speech = self._kept(open_transcriber(name, device=self._device), name)
+            return self._kept(self._speech, None)
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.catalog.checkpoints import Checkpoint, open_checkpoint
 from polymodal.errors import DamagedWeights, MissingDependency
 from polymodal.models.hub_families import FAMILIES, SIGMOID, Family
+from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
 
@@ -33,7 +34,11 @@ EDGES = 10_000
 
 
 def open_hub_embedder(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    allow_pickle: bool = False,
 ) -> HubEmbedder:
     """A CLIP, SigLIP or SigLIP 2 checkpoint.
 
@@ -47,20 +52,27 @@ def open_hub_embedder(
     require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
     side_px = picture_px(checkpoint)
+    # float32 unless asked: vectors of one space must not differ by where they were made.
+    dtype = precision.resolved("cpu", None)
     space = Space(
         model=checkpoint.model,
-        revision=checkpoint.revision,
+        revision=f"{checkpoint.revision}{precision.said(dtype)}",
         dimension=_dimension(checkpoint),
         preprocessing=f"{checkpoint.model_type} {side_px} px {_backend()} {VERSION}",
         prompt=VERSION,
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    spec = ContrastiveSpec(source, space, side_px, checkpoint.model_type in SIGMOID)
+    sigmoid = checkpoint.model_type in SIGMOID
+    spec = ContrastiveSpec(source, space, side_px, sigmoid, dtype, precision)
     return HubEmbedder(spec, device=device)
 
 
 def open_hub_generator(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    allow_pickle: bool = False,
 ) -> HubGenerator:
     """A checkpoint that writes: about pictures, or a language model alone.
 
@@ -76,9 +88,10 @@ def open_hub_generator(
     family = FAMILIES.get(checkpoint.model_type, Family())
     sees = checkpoint.sees
     side_px = picture_px(checkpoint) if sees else USUAL_PX
+    dtype = precision.resolved(torch_device(device), _own_dtype(checkpoint))
     info = GeneratorInfo(
         model=checkpoint.model,
-        revision=checkpoint.revision,
+        revision=f"{checkpoint.revision}{precision.said(dtype)}",
         media=frozenset({"text", "image"}) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
@@ -88,7 +101,7 @@ def open_hub_generator(
         describes_bare=family.form in {"question", "prefix"},
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    return HubGenerator(GeneratorSpec(source, info, family, sees), device=device)
+    return HubGenerator(GeneratorSpec(source, info, family, sees, dtype, precision), device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:
@@ -102,6 +115,12 @@ def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenCl
     from polymodal.catalog import openclip_models
 
     return openclip_models.open_openclip(name, variant, device)
+
+
+def _own_dtype(checkpoint: Checkpoint) -> str:
+    """In which the checkpoint says that it was saved."""
+    config = checkpoint.config
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
 def picture_px(checkpoint: Checkpoint) -> int:

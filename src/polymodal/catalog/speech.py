@@ -9,6 +9,7 @@ from typing import Any
 
 from polymodal.catalog.joined import joined_folder, read_speech_card
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+from polymodal.models.precision import check_device
 from polymodal.models.protocols import Device, ModelRequest, Transcriber
 
 __all__ = ["open_transcriber"]
@@ -32,8 +33,7 @@ def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
         ModelUnavailable: when no source has it; names every source tried.
         MissingDependency: when faster-whisper is not installed.
     """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    check_device(device)
     family, _, variant = name.partition(":")
     plugin = _plugin(family)
     if plugin is not None:

@@ -54,10 +54,9 @@ def open_suite(
     """
     from polymodal.suite import Suite
 
-    # A wrong device is refused by the catalogue, which knows what there is.
     return Suite(
         model,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         cache=not no_cache,
         journal=not no_journal,
         transcriber=transcriber,

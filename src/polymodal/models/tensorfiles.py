@@ -82,6 +82,10 @@ class WeightFiles:
             math.prod(tensor.shape) for each in self._headers.values() for tensor in each.values()
         )
 
+    def size_bytes(self) -> int:
+        """Of the files."""
+        return sum(path.stat().st_size for path in self.files)
+
     def check(self) -> None:
         """Read every header.
 
