@@ -125,7 +125,8 @@ class CaptionVerbs(SuiteParts):
                     self._captioner = self._model
                 else:
                     name = self._model if isinstance(self._model, str | os.PathLike) else None
-                    self._captioner = open_captioner(name, embedder=embedder)
+                    opened = open_captioner(name, embedder=embedder)
+                    self._captioner = self._kept(opened, None if name is None else os.fspath(name))
             return self._captioner
 
     def generator(self, name: str | None = None) -> StreamingGenerator:
@@ -156,7 +157,15 @@ class CaptionVerbs(SuiteParts):
         if not is_api_name(name):
             from polymodal.catalog.hub_models import open_hub_generator
 
-            return open_hub_generator(name, device=self._device, allow_pickle=self._allow_pickle)
+            opened = open_hub_generator(
+                name,
+                device=self._device,
+                precision=self._precision(),
+                allow_pickle=self._allow_pickle,
+            )
+            return self._kept(opened, name)
+        if self._dtype != "auto" or self._quantize is not None:
+            raise UsageError(f"{name} runs behind an API; --dtype and --quantize are not for it.")
         from polymodal.catalog.generators import open_generator
         from polymodal.runtime.spending import BudgetedGenerator
 

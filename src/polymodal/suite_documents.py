@@ -35,7 +35,7 @@ class DocumentVerbs(SuiteParts):
                 from polymodal.models.rapidocr import RapidOcrReader
 
                 self._reader = RapidOcrReader()
-            return self._reader
+            return self._kept(self._reader, None)
 
     @overload
     def read(self, documents: DocumentInput) -> Reading: ...  # type: ignore[overload-overlap]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from polymodal.errors import UsageError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.describing import Captioner
+    from polymodal.models.precision import Precision
     from polymodal.models.protocols import Device, Embedder, Generator
     from polymodal.results_speech import Transcript
     from polymodal.runtime.cache import Cache
@@ -35,10 +36,15 @@ def only_for_generators(**given: object) -> None:
         )
 
 
+Model = TypeVar("Model")
+
+
 class SuiteParts:
     """Declared here, so that a group of verbs can be read alone; `Suite` and its groups have it."""
 
     _device: Device
+    _dtype: str
+    _quantize: str | None
     _lock: threading.Lock
 
     if TYPE_CHECKING:
@@ -48,6 +54,12 @@ class SuiteParts:
 
         @property
         def journal(self) -> Journal | None: ...
+
+    if TYPE_CHECKING:
+
+        def _kept(self, model: Model, name: object) -> Model: ...
+
+        def _precision(self) -> Precision: ...
 
     @abstractmethod
     def embedder(self) -> Embedder:

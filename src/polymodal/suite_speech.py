@@ -40,10 +40,12 @@ class SpeechVerbs(SuiteParts):
             if isinstance(self._speech, str):
                 from polymodal.catalog.speech import open_transcriber
 
-                self._speech = open_transcriber(
-                    self._speech, device=self._device, allow_pickle=self._allow_pickle
+                name = self._speech
+                opened = open_transcriber(
+                    name, device=self._device, allow_pickle=self._allow_pickle
                 )
-            return self._speech
+                self._speech = self._kept(opened, name)
+            return self._kept(self._speech, None)
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]

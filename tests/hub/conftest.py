@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("torch", reason="the extra `hub` is not installed")
 pytest.importorskip("transformers", reason="the extra `hub` is not installed")
 
 from tests.hub import tiny
+from tests.hub.server import Hub
 from tests.hub.tiny_generators import GENERATORS
 from tests.hub.tiny_interleaved import INTERLEAVED
 
@@ -59,3 +61,16 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("POLYMODAL_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return huggingface_hub
+
+
+@pytest.fixture
+def hub(nowhere: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    with Hub() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+        server.shutdown()

@@ -116,7 +116,7 @@ def test_nothing_gives_no_vectors_and_opening_loads_nothing(checkpoint: Get, fam
     embedder = open_embedder(str(checkpoint(family)), device="cpu")
     assert embedder.embed_images([]).shape == (0, embedder.space.dimension)
     assert embedder.embed_texts([]).shape == (0, embedder.space.dimension)
-    assert embedder._model is None  # type: ignore[attr-defined]
+    assert embedder._model._own is None  # type: ignore[attr-defined]
 
 
 def test_the_space_changes_with_the_weights(checkpoint: Get, family: str, tmp_path: Path) -> None:

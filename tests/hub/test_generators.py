@@ -159,7 +159,7 @@ def test_tokens_are_exactly_those_of_transformers(
 
 @each_family
 def test_prompts_are_those_that_the_family_documents(checkpoint: Get, family: str) -> None:
-    writer = open_hub_generator(str(checkpoint(family)))._loaded().writer
+    writer = open_hub_generator(str(checkpoint(family)))._load().writer
     picture = pm.ImagePart(tiny.picture(1))
     asked = writer.write([pm.Message.user(picture, "What is this?")])
     assert asked.text == golden(family, "What is this?")
@@ -186,7 +186,7 @@ TURNS: dict[str, str] = {
 
 @pytest.mark.parametrize("family", sorted(TURNS))
 def test_conversations_of_several_turns(checkpoint: Get, family: str) -> None:
-    writer = open_hub_generator(str(checkpoint(family)))._loaded().writer
+    writer = open_hub_generator(str(checkpoint(family)))._load().writer
     conversation = [
         pm.Message.system("Be brief."),
         pm.Message.user(pm.ImagePart(tiny.picture(1)), "What?"),
@@ -203,7 +203,7 @@ def test_a_picture_without_words_asks_for_a_caption(
     generator = open_hub_generator(str(checkpoint(family)), device="cpu")
     bare = [pm.Message.user(pm.ImagePart(tiny.picture(1)))]
     assert generator.info.describes_bare
-    assert generator._loaded().writer.write(bare).text == prompt
+    assert generator._load().writer.write(bare).text == prompt
     (answer,) = generator.generate([bare], pm.GenerationOptions(max_tokens=4))
     assert isinstance(answer, pm.Generation)
 

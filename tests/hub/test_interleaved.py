@@ -107,7 +107,7 @@ def few_shot() -> list[pm.Message]:
 
 @pytest.mark.parametrize("family", sorted(FEW_SHOT))
 def test_examples_are_turns_of_the_family_s_own_form(checkpoint: Get, family: str) -> None:
-    writer = open_hub_generator(str(checkpoint(family)))._loaded().writer
+    writer = open_hub_generator(str(checkpoint(family)))._load().writer
     prompt = writer.write(few_shot())
     assert prompt.text == FEW_SHOT[family]
     assert len(prompt.images) == 3
@@ -172,7 +172,7 @@ def test_no_words_are_taken_for_an_address_to_fetch(
 def test_a_base_checkpoint_without_turn_ends_is_spoken_to_without_them(
     checkpoint: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = open_hub_generator(str(checkpoint("idefics")))._loaded().writer
+    writer = open_hub_generator(str(checkpoint("idefics")))._load().writer
     monkeypatch.setattr(writer, "_turn_end", "")
     text = writer.write([pm.Message.system("Be brief."), *few_shot()]).text
     assert text == (

@@ -14,6 +14,7 @@ from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import SPEECH, is_checkpoint_name, kind_of
 from polymodal.catalog.joined import joined_folder, read_speech_card
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+from polymodal.models.precision import check_device
 from polymodal.models.protocols import Device, ModelRequest, Transcriber
 from polymodal.models.tensorfiles import read_json
 
@@ -69,8 +70,7 @@ def open_transcriber(
         ModelUnavailable: when no source has it; names every source tried.
         MissingDependency: when faster-whisper, or transformers for its layout, is not installed.
     """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    check_device(device)
     family, _, variant = name.partition(":")
     plugin = _plugin(family)
     if plugin is not None:

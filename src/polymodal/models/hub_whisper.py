@@ -18,18 +18,21 @@ from typing import Any
 from polymodal.models.hub_decoding import Row, Watch
 from polymodal.models.hub_loading import (
     Source,
-    device_name,
     load_model,
     load_processor,
+    prepare,
     quietly,
     transformers,
 )
+from polymodal.models.precision import AS_IT_IS, torch_device
 from polymodal.models.protocols import Device, Samples, Spoken
+from polymodal.models.resident import Resident
 from polymodal.models.whisper import LONGEST_S, UNSURE, Decoded, timed_segments
 from polymodal.results import Provenance
 
 __all__ = ["HubWhisper"]
 
+AUTO_CLASS = "AutoModelForSpeechSeq2Seq"
 RATE_HZ = 16_000
 BATCH = 8
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
@@ -63,14 +66,27 @@ class _Loaded:
 class HubWhisper:
     """A `Transcriber` from a checkpoint's folder; loaded on first use, one batch at a time."""
 
-    def __init__(self, source: Source, provenance: Provenance, *, device: Device = "auto") -> None:
-        """Nothing is loaded."""
+    def __init__(
+        self, source: Source, provenance: Provenance, dtype: str, *, device: Device = "auto"
+    ) -> None:
+        """Nothing is loaded; `dtype` is that of the weights in memory."""
         self.provenance = provenance
         self._source = source
+        self._dtype = dtype
         self._device = device
-        self._lock = threading.Lock()
         self._running = threading.Lock()
-        self._model: _Loaded | None = None
+        self._weights = Resident(
+            "weights",
+            self._load,
+            prepare=lambda: prepare(source, AUTO_CLASS),
+            least_bytes=lambda: AS_IT_IS.least_bytes(source.weights.parameters(), dtype),
+            device=lambda: torch_device(device),
+        )
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._weights,)
 
     @property
     def longest_s(self) -> float:
@@ -80,13 +96,13 @@ class HubWhisper:
     @property
     def languages(self) -> Sequence[str]:
         """See `Transcriber.languages`."""
-        return list(self._loaded().languages) or ["en"]
+        with self._weights.use() as loaded:
+            return list(loaded.languages) or ["en"]
 
     def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
         """See `Transcriber.transcribe`."""
-        loaded = self._loaded()
         found: list[Spoken] = []
-        with self._running:
+        with self._weights.use() as loaded, self._running:
             for start in range(0, len(batch), BATCH):
                 found += self._spoken(loaded, batch[start : start + BATCH], language)
         return found
@@ -171,19 +187,10 @@ class HubWhisper:
             )
         return watch.rows(out.sequences)
 
-    def _loaded(self) -> _Loaded:
-        with self._lock:
-            if self._model is None:
-                self._model = self._load()
-            return self._model
-
     def _load(self) -> _Loaded:
-        import torch
-
-        device = device_name(self._device)
+        device = torch_device(self._device)
         processor = load_processor(self._source, "AutoProcessor")
-        dtype = torch.float32 if device == "cpu" else "auto"
-        model = load_model(self._source, "AutoModelForSpeechSeq2Seq", device, dtype)
+        model = load_model(self._source, AUTO_CLASS, device, self._dtype)
         tokenizer, config = processor.tokenizer, model.generation_config
         vocabulary = tokenizer.get_vocab()
         no_timestamps = getattr(config, "no_timestamps_token_id", None)
