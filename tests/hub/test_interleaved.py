@@ -154,6 +154,15 @@ def test_another_example_changes_the_answer_s_probability(checkpoint: Get, famil
     assert first.logprob != pytest.approx(second.logprob, abs=1e-6)
 
 
+def test_who_takes_examples_and_who_does_not(checkpoint: Get) -> None:
+    takes = {
+        family: (info := open_hub_generator(str(checkpoint(family))).info).few_shot
+        and info.max_media > 1
+        for family in (*FAMILIES, "blip2", "instructblip", "paligemma", "qwen2_text")
+    }
+    assert {family for family, yes in takes.items() if yes} == set(FAMILIES)
+
+
 def test_no_words_are_taken_for_an_address_to_fetch(
     checkpoint: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,24 @@ def test_classify_and_match_on_the_command_line(checkpoint: Get, photo: Path) ->
     assert 0 < json.loads(matched.stdout)["probability"] < 1
 
 
+def test_pickles_are_taken_where_the_command_line_allows_them(
+    checkpoint: Get, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = shutil.copytree(checkpoint("clip"), tmp_path / "clip")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    asked = ("embed", "--text", "red", "-m", str(folder), "--json")
+    refused = command(*asked)
+    assert refused.exit_code == 3
+    assert "say --allow-pickle" in " ".join(refused.stderr.split())
+    taken = command(*asked, "--allow-pickle")
+    assert taken.exit_code == 0, taken.stderr
+    assert json.loads(taken.stdout)
+
+
 def test_a_broken_checkpoint_is_exit_code_three(
     checkpoint: Get, photo: Path, tmp_path: Path
 ) -> None:
