@@ -21,15 +21,11 @@ from polymodal.cli.options import (
     Budget,
     Device,
     Json,
-    MaxTokens,
     NoCache,
     NoJournal,
     Paths,
     Quiet,
-    Seed,
-    Stop,
     Stream,
-    Temperature,
     Writer,
 )
 from polymodal.cli.output import Output
@@ -45,6 +41,21 @@ if TYPE_CHECKING:
 __all__ = ["ask", "caption", "print_answers", "reason"]
 
 
+Media = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
+    ),
+]
+Examples = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
+    ),
+]
+
+
 def caption(
     paths: Paths,
     style: Annotated[
@@ -58,10 +69,6 @@ def caption(
     ] = 1,
     json: Json = False,
     model: Writer = "starter",
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    seed: Seed = None,
-    stop: Stop = None,
     stream: Stream = False,
     budget: Budget = None,
     device: Device = "auto",
@@ -83,13 +90,7 @@ def caption(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
-    asked["options"] = wished(
-        lambda: _caption_options(style),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        seed=seed,
-        stop=stop,
-    )
+    asked["options"] = wished(lambda: _caption_options(style))
     results: Iterator[Caption | ItemError] = suite.caption(
         iter(inputs.files), generator=writer, **asked
     )
@@ -139,12 +140,7 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 
 
 def ask(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
-        ),
-    ] = None,
+    paths: Media = None,
     question: Annotated[
         list[str] | None,
         typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
@@ -153,13 +149,7 @@ def ask(
         str | None,
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
     ] = None,
-    examples: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
-        ),
-    ] = None,
+    examples: Examples = None,
     threshold: Annotated[
         float | None,
         typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
@@ -170,10 +160,6 @@ def ask(
     ] = False,
     json: Json = False,
     model: Writer = "starter",
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    seed: Seed = None,
-    stop: Stop = None,
     stream: Stream = False,
     budget: Budget = None,
     device: Device = "auto",
@@ -198,10 +184,7 @@ def ask(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
-    checks["options"] = wished(
-        _answer_options, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
-    )
-    checks["examples"] = _examples(examples)
+    checks |= {"options": wished(_answer_options), "examples": _examples(examples)}
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)

@@ -12,13 +12,9 @@ from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tra
 from polymodal.cli.options import (
     Budget,
     Json,
-    MaxTokens,
     NoCache,
     NoJournal,
     Quiet,
-    Seed,
-    Stop,
-    Temperature,
     Writer,
 )
 from polymodal.cli.output import Output
@@ -83,10 +79,6 @@ def extract(
     ] = None,
     json: Json = False,
     model: Writer = "starter",
-    max_tokens: MaxTokens = None,
-    temperature: Temperature = None,
-    seed: Seed = None,
-    stop: Stop = None,
     budget: Budget = None,
     no_cache: NoCache = False,
     no_journal: NoJournal = False,
@@ -107,11 +99,8 @@ def extract(
         raise UsageError(f"extract goes with starter or a model that writes text, not {model}.")
     no_budget_for(model, budget)
     suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
-    options = wished(
-        _own_options, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
-    )
     results: Iterator[Extraction | ItemError] = suite.extract(
-        iter(inputs.files), schema, options=options
+        iter(inputs.files), schema, options=wished(_own_options)
     )
     items = tracked(inputs.with_errors(results), len(inputs), out, "extracting")
     for item in succeeded(name_the_cost(suite, model, out, items), out):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymodal.catalog.names import is_api_name, is_generator_name
+from polymodal.cli.extending import extended
+from polymodal.cli.options import MaxTokens, Seed, Stop, Temperature
 from polymodal.cli.output import Output, printable
 from polymodal.errors import UsageError
 
@@ -13,9 +17,17 @@ if TYPE_CHECKING:
     from polymodal.models.messages import GenerationOptions
     from polymodal.suite import Suite
 
-__all__ = ["Told", "name_the_cost", "no_budget_for", "told", "wished"]
+__all__ = ["Told", "name_the_cost", "no_budget_for", "told", "wished", "writes_answers"]
 
 Item = TypeVar("Item")
+
+ANSWERS: dict[str, tuple[Any, Any]] = {
+    "max_tokens": (MaxTokens, None),
+    "temperature": (Temperature, None),
+    "seed": (Seed, None),
+    "stop": (Stop, None),
+}
+_asked: ContextVar[dict[str, Any] | None] = ContextVar("_asked", default=None)
 
 
 class Told:
@@ -74,26 +86,32 @@ def no_budget_for(model: str, budget: float | None) -> None:
         raise UsageError(f"{model} costs nothing; --budget goes with models such as openai:MODEL.")
 
 
-def wished(
-    own: Callable[[], GenerationOptions],
-    *,
-    max_tokens: int | None,
-    temperature: float | None,
-    seed: int | None,
-    stop: Sequence[str] | None,
-) -> GenerationOptions | None:
+def writes_answers(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with `--max-tokens` and the like after `--model`; read by `wished`."""
+
+    @contextmanager
+    def entered(chosen: dict[str, Any]) -> Iterator[None]:
+        token = _asked.set(chosen)
+        try:
+            yield
+        finally:
+            _asked.reset(token)
+
+    return extended(function, ANSWERS, "model", entered)
+
+
+def wished(own: Callable[[], GenerationOptions]) -> GenerationOptions | None:
     """What the command line changes in the verb's own options; None where it changes nothing.
 
     Raises:
         UsageError: a seed where nothing is drawn at random.
     """
-    if seed is not None and not temperature:
+    changes = {name: value for name, value in (_asked.get() or {}).items() if value is not None}
+    if "seed" in changes and not changes.get("temperature"):
         raise UsageError(
             "--seed goes with a --temperature above 0; without one, nothing is random."
         )
-    changes: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if stop:
+    if stop := changes.pop("stop", None):
         changes["stop"] = tuple(stop)
     return own().replace(**changes) if changes else None
 
