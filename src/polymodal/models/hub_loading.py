@@ -40,6 +40,7 @@ SMALLER = (
 
 SHOWN = 300
 PAGE_BYTES = 4096
+ALIGNED_BYTES = 64
 SHARE_OF_DEVICE = 0.8
 """Of a device's free memory that weights may take before some of them stay on the host."""
 _QUIET = threading.Lock()
@@ -135,9 +136,15 @@ def _placed(source: Source, device: str, dtype: str, precision: Precision) -> An
 
 
 def _read_in(model: Any) -> None:
-    """Read weights that are only mapped: a page each, so that what they take can be measured."""
+    """Read weights that are only mapped: a page each, so that what they take can be measured.
+
+    What lies at an odd address of its file is copied: sums over it may differ in the last bit from
+    those of the same numbers in another file.
+    """
     for each in (*model.parameters(), *model.buffers()):
-        if each.device.type == "cpu" and each.is_contiguous() and each.numel():
+        if each.device.type == "cpu" and each.data_ptr() % ALIGNED_BYTES:
+            each.data = each.data.clone()
+        elif each.device.type == "cpu" and each.is_contiguous() and each.numel():
             each.data.view(-1)[:: max(1, PAGE_BYTES // each.element_size())].sum()
 
 
