@@ -61,6 +61,11 @@ class _Way(Protocol):
         """How it is asked, for the cache; None where an answer may not be kept."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """Sources that are answered together; twice as many are opened ahead."""
+        ...
+
     def prepare(self, source: ImageInput) -> Any:
         """What the model needs of one picture; called from several threads."""
         ...
@@ -165,7 +170,7 @@ class _Work:
             groups,
             lambda group: (group, self.way.prepare(group[0].image)),
             self._infer,
-            batch_size=BATCH,
+            batch_size=self.way.batch_size,
         )
         for group, outcomes in stream:
             failed = isinstance(outcomes, Exception)
@@ -192,6 +197,10 @@ class _ByCaptioner:
     @property
     def manner(self) -> dict[str, Any] | None:
         return {}
+
+    @property
+    def batch_size(self) -> int:
+        return BATCH
 
     def prepare(self, source: ImageInput) -> Pixels:
         captioner = self.open()
@@ -253,6 +262,10 @@ class _ByGenerator:
     def manner(self) -> dict[str, Any] | None:
         is_kept = is_deterministic(self.generator.info, self.how.options)
         return self.how.to_dict() if is_kept else None
+
+    @property
+    def batch_size(self) -> int:
+        return min(BATCH, self.generator.info.batch_size)
 
     def prepare(self, source: ImageInput) -> Any:
         shown = self.shower.show(source)

@@ -46,6 +46,11 @@ FRAMES = 8
 """Of a video, as pictures."""
 VIDEO_FRAMES = 16
 """Of a video, for a model that takes videos."""
+FRAME_PX = 720
+"""Of a frame's shorter side, at most."""
+MOST_PAGES, PAGE_PX = 16, 1568
+"""Of a document that goes to a model as pictures: pages, and pixels of a page's longer side. Sixteen
+such pages are 90 MB in memory, and several documents are open at once."""
 LONGEST_SOUND_S = 300.0
 """Sound that is sent as it is: ten megabytes of WAV. What is longer is written down."""
 HEAD_BYTES = 4096
@@ -150,8 +155,8 @@ class Shower:
         """Pages as pictures, as many as the model takes; to a model without eyes none."""
         if "image" not in self.info.media:
             return Shown(source, "document", ())
-        name, digest, room = picture_name(source), digest_of(source), self.info.max_media
-        room = max(1, room - self.taken)
+        name, digest = picture_name(source), digest_of(source)
+        room = max(1, min(MOST_PAGES, self.info.max_media - self.taken))
         parts: list[Part] = []
         first: Image.Image | None = None
         notes: tuple[str, ...] = ()
@@ -168,7 +173,7 @@ class Shower:
 
     def _within(self, image: Image.Image) -> Image.Image:
         """No larger than the model looks at it; a page of a scan may have ten times that."""
-        side = self.info.image_size_px
+        side = min(PAGE_PX, self.info.image_size_px)
         if max(image.size) <= side:
             return image
         scale = side / max(image.size)
@@ -199,7 +204,7 @@ class Shower:
     def _frames(self, source: Any, count: int) -> VideoPart:
         from polymodal.media.video import sample_frames
 
-        side_px = self.info.image_size_px
+        side_px = min(FRAME_PX, self.info.image_size_px)
         frames, _ = sample_frames(source, count, side_px=side_px, limits=self.stream_limits)
         images, times_s = [each.image for each in frames], [each.time_s for each in frames]
         return VideoPart(images, times_s, digest_of(source), picture_name(source))
