@@ -49,7 +49,7 @@ VIDEO_FRAMES = 16
 FRAME_PX = 720
 """Of a frame's shorter side, at most."""
 MOST_PAGES, PAGE_PX = 16, 1568
-"""Of a document that goes to a model as pictures: pages, and pixels of a page's longer side. Sixteen
+"""Of a document that goes to a model as pictures: pages, and pixels of a longer side. Sixteen
 such pages are 90 MB in memory, and several documents are open at once."""
 LONGEST_SOUND_S = 300.0
 """Sound that is sent as it is: ten megabytes of WAV. What is longer is written down."""
