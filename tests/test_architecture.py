@@ -15,7 +15,7 @@ SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
     {"suite"},
-    {"suite_answers", "suite_captions", "suite_documents", "suite_speech"},
+    {"suite_answers", "suite_captions", "suite_documents", "suite_models", "suite_speech"},
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},

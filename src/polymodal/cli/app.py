@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,19 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, describe, documents, listen, memory, search, sort
+from polymodal.cli import (
+    collections,
+    demo,
+    describe,
+    documents,
+    listen,
+    memory,
+    models,
+    search,
+    sort,
+)
+from polymodal.cli.loading import loads_models
+from polymodal.cli.writing import writes_answers
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -103,13 +116,22 @@ def root(
     """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
+WRITERS = (describe.caption, describe.ask, documents.extract)
+"""Commands whose answers a model that writes may give."""
+
+
 def _register(group: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_")
-        app.command(name, cls=Command, rich_help_panel=group)(function)
+        command = function
+        if function in WRITERS:
+            command = writes_answers(command)
+        if "model" in inspect.signature(function).parameters:
+            command = loads_models(command, precision=function is not listen.transcribe)
+        app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
-def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
+def _nest(group: str, summary: str, *functions: Callable[..., None], panel: str = "Memory") -> None:
     """Commands of a command: `polymodal cache info`."""
     nested = typer.Typer(
         rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=summary
@@ -117,7 +139,7 @@ def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_").removeprefix(f"{group}_")
         nested.command(name, cls=Command)(function)
-    app.add_typer(nested, name=group, rich_help_panel="Memory")
+    app.add_typer(nested, name=group, rich_help_panel=panel)
 
 
 _register(
@@ -138,6 +160,18 @@ _register(
     collections.import_,
     collections.delete,
     collections.reembed,
+)
+_nest(
+    "models",
+    "Models, their weights, and what is in memory: list, show, path, pull, rm, ps, unload.",
+    models.models_list,
+    models.models_show,
+    models.models_path,
+    models.models_pull,
+    models.models_rm,
+    models.models_ps,
+    models.models_unload,
+    panel="Models",
 )
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
 _nest(
