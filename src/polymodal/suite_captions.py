@@ -155,6 +155,8 @@ class CaptionVerbs(SuiteParts):
                 allow_pickle=self._allow_pickle,
             )
             return self._kept(opened, name)
+        if self._dtype != "auto" or self._quantize is not None:
+            raise UsageError(f"{name} runs behind an API; --dtype and --quantize are not for it.")
         from polymodal.catalog.generators import open_generator
         from polymodal.runtime.spending import BudgetedGenerator
 

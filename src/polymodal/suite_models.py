@@ -22,8 +22,6 @@ class LoadedModels(SuiteParts):
 
     _memory: int | str | None
     _ttl_s: float | None
-    _dtype: str
-    _quantize: str | None
 
     def models(self) -> list[LoadedModel]:
         """The parts of models that are in memory now, with what they take; longest idle first."""

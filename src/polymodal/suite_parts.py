@@ -24,6 +24,8 @@ class SuiteParts:
     """Declared here, so that a group of verbs can be read alone; `Suite` and its groups have it."""
 
     _device: Device
+    _dtype: str
+    _quantize: str | None
     _lock: threading.Lock
 
     if TYPE_CHECKING:

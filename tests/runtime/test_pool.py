@@ -21,6 +21,15 @@ MB = 1_000_000
 BIG = 64 * MB
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_objects() -> Iterator[None]:
+    """The collector need not look at what the test run imported, again for every load."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def block(size: int = BIG) -> np.ndarray[Any, Any]:
     """Memory that is there, not only promised."""
     return np.ones(size, np.uint8)

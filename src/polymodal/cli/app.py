@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from polymodal.cli import (
     search,
     sort,
 )
+from polymodal.cli.loading import loads_models
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -116,7 +118,10 @@ def root(
 def _register(group: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_")
-        app.command(name, cls=Command, rich_help_panel=group)(function)
+        command = function
+        if "model" in inspect.signature(function).parameters:
+            command = loads_models(function, precision=function is not listen.transcribe)
+        app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
 def _nest(group: str, summary: str, *functions: Callable[..., None], panel: str = "Memory") -> None:
@@ -151,12 +156,14 @@ _register(
 )
 _nest(
     "models",
-    "Models and their weights: list, show, path, pull, rm.",
+    "Models, their weights, and what is in memory: list, show, path, pull, rm, ps, unload.",
     models.models_list,
     models.models_show,
     models.models_path,
     models.models_pull,
     models.models_rm,
+    models.models_ps,
+    models.models_unload,
     panel="Models",
 )
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)

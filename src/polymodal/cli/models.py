@@ -1,19 +1,28 @@
-"""What models there are, and their weights on this machine: list, show, path, pull, rm."""
+"""What models there are, their weights on this machine, and what is in memory now."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json
+from polymodal.cli.options import Json, Quiet
 from polymodal.cli.output import Output
 
 if TYPE_CHECKING:
     from polymodal.catalog.known import KnownModel
+    from polymodal.runtime.processes import HeldBy
 
-__all__ = ["models_list", "models_path", "models_pull", "models_rm", "models_show"]
+__all__ = [
+    "models_list",
+    "models_path",
+    "models_ps",
+    "models_pull",
+    "models_rm",
+    "models_show",
+    "models_unload",
+]
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name, folder or hub id, as -m takes it.")
@@ -111,12 +120,72 @@ def models_rm(name: Name, json: Json = False) -> None:
     out.text(f"{name}: freed {size(freed)}")
 
 
+def models_ps(json: Json = False) -> None:
+    """List the models that are in memory now, in every process of yours.
+
+    What a model takes is measured: by how much its process grew while it was loaded.
+
+    With --json a line is {"pid", "program", "model", "part", "device", "host_bytes",
+    "device_bytes", "age_s", "idle_s", "uses", "in_use"}.
+    """
+    from polymodal.runtime.processes import ask_all
+
+    out = Output(as_json=json)
+    _tell_held(out, ask_all())
+
+
+def models_unload(name: Name, json: Json = False, quiet: Quiet = False) -> None:
+    """Take a model out of memory, in every process of yours that holds it.
+
+    NAME is the model as `ps` shows it. What is in use stays; the next call loads it again.
+
+    With --json a line is a part that was unloaded, as `ps` gives it.
+    """
+    from polymodal.runtime.processes import ask_all
+
+    out = Output(as_json=json, quiet=quiet)
+    held = ask_all(unload=name)
+    _tell_held(out, held)
+    if not any(each.models for each in held):
+        still = [each for each in ask_all() for row in each.models if row.model == name]
+        why = "it is in use" if still else "no process of yours holds it"
+        out.note(f"nothing to unload: {name}: {why}. See: polymodal models ps")
+
+
+def _tell_held(out: Output, held: Sequence[HeldBy]) -> None:
+    rows = []
+    for process in held:
+        for each in process.models:
+            out.line({"pid": process.pid, "program": process.program, **each.to_dict()})
+            taken = each.device_bytes if each.device_bytes else each.host_bytes
+            state = "in use" if each.in_use else f"idle {_time(each.idle_s)}"
+            rows.append(
+                [
+                    str(process.pid),
+                    each.model,
+                    each.part,
+                    size(taken),
+                    each.device,
+                    _time(each.age_s),
+                    state,
+                ]
+            )
+    headings = ["pid", "model", "part", "takes", "device", "age", "now"]
+    out.table(headings, rows, paths=(1,), numbers=(0, 3))
+
+
+def _time(seconds: float) -> str:
+    """`12 s`, `5 min`, `3 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
 def size(count_bytes: int) -> str:
-    """`605 MB`, `14.1 GB`: in powers of ten, as prices of memory are."""
-    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count_bytes >= step:
-            return f"{count_bytes / step:.{0 if unit != 'GB' else 1}f} {unit}"
-    return f"{count_bytes} B"
+    """See `polymodal.runtime.memory.in_words`."""
+    from polymodal.runtime.memory import in_words
+
+    return in_words(count_bytes)
 
 
 def _here(row: KnownModel) -> str:

@@ -12,12 +12,15 @@ __all__ = [
     "CollectionName",
     "Count",
     "Device",
+    "Dtype",
     "Html",
     "Json",
+    "Memory",
     "Model",
     "NoCache",
     "NoJournal",
     "Paths",
+    "Quantize",
     "Quiet",
     "Stream",
     "Where",
@@ -51,7 +54,25 @@ Budget = Annotated[
 Stream = Annotated[bool, typer.Option("--stream", help="Print an answer while it is written.")]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="auto|cpu", help="Where the model runs."),
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the model runs."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="auto|float32|bfloat16|float16",
+        help="In which numbers a checkpoint's weights are held.",
+    ),
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option("--quantize", metavar="8bit|4bit", help="Hold a checkpoint's weights smaller."),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", help="What models may take, such as 8GB; 80% of what is free."
+    ),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no notes; failures are named.")

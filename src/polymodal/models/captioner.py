@@ -25,7 +25,7 @@ from polymodal.models.decoding import Candidate, Search, beam_search
 from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
 from polymodal.models.protocols import Pixels
 from polymodal.models.resident import Resident
-from polymodal.models.starter import cores, open_session, run_each
+from polymodal.models.starter import cores, onnx, open_session, run_each
 from polymodal.models.wording import split_words
 from polymodal.results import Provenance
 
@@ -116,7 +116,7 @@ class StarterCaptioner:
         self._read = read
         self._embedder = embedder
         self._lock = threading.Lock()
-        self._decoder = Resident("captioner", self._load)
+        self._decoder = Resident("captioner", self._load, prepare=onnx)
         self._words: Words | None = None
 
     @property

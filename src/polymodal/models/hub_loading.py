@@ -87,7 +87,7 @@ def load_model(
         MissingDependency: a package that the model needs is not installed.
     """
     library = transformers(source.name)
-    settings = precision.settings(source.name, dtype)
+    settings = precision.settings(source.name, dtype, source.weights)
     with _translated(source), _quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,

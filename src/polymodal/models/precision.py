@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from polymodal.errors import MissingDependency, UsageError
+from polymodal.models.tensorfiles import WeightFiles
 
 __all__ = ["AS_IT_IS", "DTYPES", "QUANTIZED", "Precision", "check_device", "torch_device"]
 
@@ -16,6 +17,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZED = ("8bit", "4bit")
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 BITS = {"8bit": 1.0, "4bit": 0.5}
+ROWS = 32
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -92,7 +94,7 @@ class Precision:
         """What so many numbers take at least; 0 where their count is not known."""
         return int((parameters or 0) * (BITS[self.quantize] if self.quantize else BYTES[dtype]))
 
-    def settings(self, name: str, dtype: str) -> Mapping[str, Any]:
+    def settings(self, name: str, dtype: str, weights: WeightFiles) -> Mapping[str, Any]:
         """What transformers' `from_pretrained` takes for it.
 
         Raises:
@@ -113,10 +115,23 @@ class Precision:
             BitsAndBytesConfig(load_in_8bit=True)
             if self.quantize == "8bit"
             else BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=kind
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=kind,
+                llm_int8_skip_modules=_odd(weights),
             )
         )
         return {"dtype": kind, "quantization_config": config}
+
+
+def _odd(weights: WeightFiles) -> list[str] | None:
+    """Layers that 4 bits cannot hold on a CPU, which packs 32 rows; None where there are none."""
+    names = [
+        name.removesuffix(".weight")
+        for name, shape in weights.shapes().items()
+        if len(shape) == 2 and shape[0] % ROWS and name.endswith(".weight")
+    ]
+    return ["lm_head", *names] if names else None
 
 
 AS_IT_IS = Precision()

@@ -65,7 +65,9 @@ class RapidOcrReader:
         self._threads = threads or _cores()
         self._engines = {
             count: Resident(
-                "reader" if count > 1 else "reader, a core a page", partial(_open, count)
+                "reader" if count > 1 else "reader, a core a page",
+                partial(_open, count),
+                prepare=_rapidocr,
             )
             for count in sorted({1, self._threads})
         }
@@ -98,6 +100,10 @@ class RapidOcrReader:
             ThreadPoolExecutor(self._threads, thread_name_prefix="polymodal-ocr") as pool,
         ):
             return list(pool.map(lambda image: _read(engine, image), batch))
+
+
+def _rapidocr() -> None:
+    import rapidocr  # noqa: F401
 
 
 def _cores() -> int:

@@ -35,6 +35,7 @@ __all__ = [
     "StarterEmbedder",
     "StarterSpec",
     "cores",
+    "onnx",
     "open_session",
     "run_each",
 ]
@@ -99,8 +100,8 @@ class StarterEmbedder:
         self._read = read
         check_device(device)
         self._device = device
-        self._image = Resident("image tower", lambda: self._session(IMAGE_FILE))
-        self._text = Resident("text tower", self._load_text)
+        self._image = Resident("image tower", lambda: self._session(IMAGE_FILE), prepare=onnx)
+        self._text = Resident("text tower", self._load_text, prepare=onnx)
         self._cut = CutWarning(spec.space.model)
 
     @cached_property
@@ -269,6 +270,11 @@ def run_each(run: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
         return [run(item) for item in items]
     with ThreadPoolExecutor(min(len(items), cores()), "polymodal-model") as pool:
         return list(pool.map(run, items))
+
+
+def onnx() -> None:
+    """Import onnxruntime."""
+    import onnxruntime  # noqa: F401
 
 
 def open_session(model: bytes, providers: list[Any], threads: int) -> Any:

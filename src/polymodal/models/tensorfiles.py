@@ -74,13 +74,17 @@ class WeightFiles:
             raise DamagedWeights(f"{path}: {name} is {tensor.dtype}, not a floating-point number.")
         return float(np.frombuffer(data, kind, 1)[0])
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all tensors; none of pickles."""
+        return {
+            name: tensor.shape for each in self._headers.values() for name, tensor in each.items()
+        }
+
     def parameters(self) -> int | None:
         """Numbers in all tensors together, from the headers; None for pickles."""
         if self.pickled:
             return None
-        return sum(
-            math.prod(tensor.shape) for each in self._headers.values() for tensor in each.values()
-        )
+        return sum(math.prod(shape) for shape in self.shapes().values())
 
     def size_bytes(self) -> int:
         """Of the files."""

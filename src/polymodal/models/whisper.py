@@ -88,7 +88,9 @@ class WhisperTranscriber:
         self._device = device
         self._compute = compute
         self._provenance = Provenance(name, revision)
-        self._weights = Resident("weights", self._load)
+        self._weights = Resident(
+            "weights", self._load, prepare=_faster_whisper, device=lambda: _device(device)
+        )
 
     @property
     def provenance(self) -> Provenance:
@@ -124,14 +126,13 @@ class WhisperTranscriber:
         from faster_whisper import WhisperModel
 
         folder = self._folder()
-        on_gpu = self._device.startswith("cuda") or (self._device == "auto" and _has_gpu())
-        number = int(self._device.partition(":")[2] or 0)
+        device = _device(self._device)
         try:
             return WhisperModel(
                 str(folder),
-                device="cuda" if on_gpu else "cpu",
-                device_index=number,
-                compute_type="default" if on_gpu else self._compute,
+                device=device.partition(":")[0],
+                device_index=int(device.partition(":")[2] or 0),
+                compute_type=self._compute if device == "cpu" else "default",
                 # Pieces side by side use the cores better than one piece on all of them.
                 cpu_threads=1,
                 num_workers=_workers(),
@@ -238,7 +239,14 @@ def _workers() -> int:
     return max(1, min(os.cpu_count() or 1, 4))
 
 
-def _has_gpu() -> bool:
+def _device(device: Device) -> str:
+    """ "auto" is CUDA where CTranslate2 finds it."""
+    if device != "auto":
+        return device
     import ctranslate2
 
-    return bool(ctranslate2.get_cuda_device_count())
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+def _faster_whisper() -> None:
+    import faster_whisper  # noqa: F401

@@ -16,7 +16,7 @@ from typing import Any
 
 from polymodal.errors import UsageError
 
-__all__ = ["device_used", "free_bytes", "give_back", "host_used", "in_words", "parse_bytes"]
+__all__ = ["device_used", "free_bytes", "give_back", "host_used", "in_words", "parse_bytes", "trim"]
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 CONTAINER = (
@@ -82,8 +82,13 @@ def free_bytes(device: str) -> int:
 
 
 def give_back() -> None:
-    """Return to the system what was freed."""
+    """Return to the system what was freed, and what only cycles still hold."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Return to the system what was freed."""
     with suppress(AttributeError, OSError):  # only glibc keeps so much, and has it
         ctypes.CDLL(None).malloc_trim(0)
     torch = _torch("cuda")

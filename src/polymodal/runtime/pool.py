@@ -102,7 +102,7 @@ class Pool:
             if victims is None:  # another thread loaded it meanwhile
                 return self._leased(part, self._held[part], me)
         try:
-            self._free(victims)
+            self._free(victims, always="torch" in sys.modules)
             del victims
             held = self._measured(part, device)
             with self._changed:
@@ -224,12 +224,9 @@ class Pool:
 
     def _measured(self, part: Resident[Any], device: str) -> _Held:
         """The part, loaded, with what it took."""
-        if "torch" in sys.modules:  # whose garbage would be counted; the starter has none
-            memory.give_back()
         host, on_device = memory.host_used(), memory.device_used(device)
         value = self._loaded(part, device)
-        if "torch" in sys.modules:
-            memory.give_back()
+        memory.trim()
         taken = max(0, memory.host_used() - host), max(0, memory.device_used(device) - on_device)
         now = self._clock()
         held = _Held(value, device, *taken, now, now)
@@ -290,10 +287,14 @@ class Pool:
             self._changed.notify_all()
         return found
 
-    def _free(self, victims: Sequence[tuple[Resident[Any], _Held]]) -> None:
-        if victims:
-            for _, held in victims:
-                held.value = None
+    def _free(
+        self, victims: Sequence[tuple[Resident[Any], _Held]], *, always: bool = False
+    ) -> None:
+        """Give back what they took; `always` also what torch left behind, which would be counted
+        as part of what is loaded next (the starter leaves nothing)."""
+        for _, held in victims:
+            held.value = None
+        if victims or always:
             memory.give_back()
 
     def _leased(self, part: Resident[Any], held: _Held, me: int) -> Any:
