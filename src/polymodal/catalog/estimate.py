@@ -148,22 +148,33 @@ def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> in
     side = _first(vision.get("image_size"), 0)
     grid = side // patch if side else 0
     if family.startswith("qwen"):
-        unit = patch * int(vision.get("spatial_merge_size", 2))
-        pixels = min(picture_px**2, FULL_PIXELS)
-        return max(1, round(math.sqrt(pixels) / unit)) ** 2
-    if family in {"idefics3", "smolvlm"}:
-        each = (grid // int(config.get("scale_factor", 2))) ** 2
-        across = math.ceil(picture_px / side) if picture_px > side else 0
-        return each * (across * across + 1)
-    if family == "internvl":
-        each = round(grid * float(config.get("downsample_ratio", 0.5))) ** 2
-        tiles = min(round(picture_px / side) ** 2, MOST_TILES) if side else 1
-        return each * (tiles + 1 if tiles > 1 else 1)
+        return _by_resolution(patch * int(vision.get("spatial_merge_size", 2)), picture_px)
     if family in {"blip-2", "instructblip"}:
         return int(config.get("num_query_tokens", 32))
+    if family in {"idefics3", "smolvlm", "internvl"}:
+        return _in_squares(family, config, grid, side, picture_px)
     if family in {"llava_next", "llava_onevision"}:
         return _tiled(config, grid, side, picture_px)
     return grid * grid
+
+
+def _by_resolution(unit_px: int, picture_px: int) -> int:
+    """Qwen: a token for each square of that many pixels."""
+    across = max(1, round(min(picture_px, math.isqrt(FULL_PIXELS)) / unit_px))
+    return across * across
+
+
+def _in_squares(
+    family: str, config: Mapping[str, Any], grid: int, side: int, picture_px: int
+) -> int:
+    """Idefics3 and InternVL: the picture in squares, and once as a whole; some tokens of each."""
+    if family == "internvl":
+        across = round(grid * float(config.get("downsample_ratio", 0.5)))
+        tiles = min(round(picture_px / side) ** 2, MOST_TILES) if side else 1
+        return across * across * (tiles + 1 if tiles > 1 else 1)
+    across = grid // int(config.get("scale_factor", 2))
+    tiles = math.ceil(picture_px / side) ** 2 if picture_px > side else 0
+    return across * across * (tiles + 1)
 
 
 def _tiled(config: Mapping[str, Any], grid: int, side: int, picture_px: int) -> int:
@@ -173,7 +184,7 @@ def _tiled(config: Mapping[str, Any], grid: int, side: int, picture_px: int) -> 
     height, width = min(fits, key=lambda each: each[0] * each[1])
     rows, columns = grid * height // side, grid * width // side
     square = min(rows, columns)  # the rest is padding, which is cut off again
-    return grid * grid + square * (square + 1)
+    return int(grid * grid + square * (square + 1))
 
 
 def _first(value: Any, default: int) -> int:

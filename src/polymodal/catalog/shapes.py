@@ -100,7 +100,7 @@ def shape_of(config: Config, name: str = "the model") -> Shape:
         return Shape(family, (), 0, _decoder(body, config, read))
     decoder = _decoder(text if isinstance(text, Mapping) else config, config, read)
     eyes = _vision(family, vision, read)
-    return Shape(family, (eyes,), _bridge(family, config, vision, eyes, decoder, read), decoder)
+    return Shape(family, (eyes,), _bridge(family, config, eyes.width, decoder.width, read), decoder)
 
 
 class _Reader:
@@ -169,11 +169,9 @@ def _decoder(config: Config, whole: Config, read: _Reader) -> Decoder:
     return Decoder(layers, width, feed_forward, vocabulary, kv_heads * head, kept, numbers)
 
 
-def _bridge(
-    family: str, config: Config, vision: Config, eyes: Tower, decoder: Decoder, read: _Reader
-) -> int:
-    """Numbers between eyes and language, by how the family joins them."""
-    into, width = eyes.width, decoder.width
+def _bridge(family: str, config: Config, into: int, width: int, read: _Reader) -> int:
+    """Numbers between eyes (of width `into`) and language, by how the family joins them."""
+    vision = config["vision_config"]
     if family.startswith("qwen"):
         merged = into * read.number(vision, "spatial_merge_size", default=2) ** 2
         deeper = vision.get("deepstack_visual_indexes")
@@ -184,11 +182,9 @@ def _bridge(
         return into * scale**2 * width
     if family == "internvl":
         return into * 4 * width + width * width
-    if family == "paligemma":
-        return into * width
     if family in {"blip-2", "instructblip"}:
         return _qformer(family, config, into, width, read)
-    if family == "mllama":
+    if family in {"paligemma", "mllama"}:
         return read.number(vision, "vision_output_dim", default=into) * width
     return into * width + width * width
 

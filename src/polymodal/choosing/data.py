@@ -143,9 +143,7 @@ def _of_table(path: Path, task: str) -> list[Labelled]:
     return found
 
 
-def _column(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path, task: str
-) -> str:
+def _column(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path, task: str) -> str:
     present = {key.lower(): key for row in rows for key in row}
     for name in names:
         if name in present:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -81,16 +80,18 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
         dtype=setting.dtype,
         quantize=setting.quantize,
     )
-    outcomes = _few_shot(suite, data) if task == "few-shot" else None
-    if outcomes is None:
-        outcomes = _search(suite, data, tell) if task == "search" else None
-    if outcomes is None:
-        outcomes = _each(_asker(suite, task, data), data, tell)
+    ask = _asker(suite, task, data)
+    _asked(ask, data.items[0])  # loads the model
+    if task == "few-shot":
+        outcomes = _few_shot(suite, data)
+    elif task == "search":
+        outcomes = _search(suite, data, tell)
+    else:
+        outcomes = _each(ask, data, tell)
     failed = [each for each in outcomes if each.error]
     if len(failed) == len(outcomes):
         raise UsageError(f"{setting.model} failed on every item: {failed[0].error}")
-    memory = sum(each.host_bytes + each.device_bytes for each in _own(suite, setting.model))
-    suite.unload()
+    memory = _memory(suite, setting.model, lambda: _asked(ask, data.items[0]))
     value, low, high = mean_interval(
         [each.score for each in outcomes], [each.weight for each in outcomes]
     )
@@ -117,17 +118,23 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
     )
 
 
-def _own(suite: Suite, model: str) -> list[Any]:
-    """The parts of the model itself, without the starter's that check its answers."""
+def _memory(suite: Suite, model: str, once: Callable[[], object]) -> int:
+    """What loading the model takes, without the starter that checks answers.
+
+    It is loaded anew for that: at the first time the libraries' own memory comes with it.
+    """
+    suite.unload()
+    once()
     parts = suite.models()
-    return [each for each in parts if each.model == model] or parts
+    own = [each for each in parts if each.model == model] or parts
+    suite.unload()
+    return sum(each.host_bytes + each.device_bytes for each in own)
 
 
 Ask = Callable[[Labelled], Outcome]
 
 
 def _each(ask: Ask, data: Data, tell: Tell) -> list[Outcome]:
-    _asked(ask, data.items[0])  # loads the model
     found = []
     for done, item in enumerate(data.items, 1):
         found.append(_asked(ask, item))
@@ -155,6 +162,13 @@ def _is_sound(path: Path) -> bool:
 
 def _asker(suite: Suite, task: str, data: Data) -> Ask:
     """What is asked of one item, by task."""
+    if task in {"few-shot", "search"}:  # which are scored over all items together
+
+        def embed(item: Labelled) -> Outcome:
+            suite.embed(images=[item.path], texts=item.truths)
+            return Outcome("", 0.0)
+
+        return embed
     if task == "classify":
         labels = data.labels
 
@@ -208,7 +222,6 @@ def _few_shot(suite: Suite, data: Data) -> list[Outcome]:
     classes: dict[str, list[Path]] = {}
     for item in data.items:
         classes.setdefault(item.truths[0], []).append(item.path)
-    suite.embed(images=[data.items[0].path])
     start = time.perf_counter()
     report = suite.probe(classes).report
     seconds = (time.perf_counter() - start) / len(data.items)
@@ -221,7 +234,6 @@ def _few_shot(suite: Suite, data: Data) -> list[Outcome]:
 
 def _search(suite: Suite, data: Data, tell: Tell) -> list[Outcome]:
     """For each text, whether the picture nearest to it is its own."""
-    suite.embed(images=[data.items[0].path], texts=[data.items[0].truths[0]])
     vectors, seconds, errors = [], [], []
     for done, item in enumerate(data.items, 1):
         start = time.perf_counter()
@@ -235,23 +247,12 @@ def _search(suite: Suite, data: Data, tell: Tell) -> list[Outcome]:
         return [Outcome("", 0.0, error=error) for error in errors]
     pictures = np.stack([np.asarray(vectors[place]) for place in there])
     texts = suite.embed(texts=[item.truths[0] for item in data.items]).vectors
-    return _nearest(data.items, there, pictures, np.asarray(texts), seconds, errors)
-
-
-def _nearest(
-    items: Sequence[Labelled],
-    there: Sequence[int],
-    pictures: Any,
-    texts: Any,
-    seconds: Sequence[float],
-    errors: Sequence[str],
-) -> list[Outcome]:
     outcomes = []
-    for place, item in enumerate(items):
-        if place not in there:
+    for place, item in enumerate(data.items):
+        if vectors[place] is None:
             outcomes.append(Outcome("", 0.0, error=errors[place]))
             continue
-        nearest = there[int((pictures @ texts[place]).argmax())]
-        right = items[nearest].path == item.path
-        outcomes.append(Outcome(items[nearest].path.name, float(right), 1.0, seconds[place]))
+        nearest = data.items[there[int((pictures @ texts[place]).argmax())]]
+        right = float(nearest.path == item.path)
+        outcomes.append(Outcome(nearest.path.name, right, 1.0, seconds[place]))
     return outcomes

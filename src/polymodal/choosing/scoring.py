@@ -15,7 +15,17 @@ import numpy as np
 
 from polymodal.runtime.intervals import wilson
 
-__all__ = ["METRICS", "anls", "edits", "exact", "mean_interval", "normal", "rouge_l", "words_of"]
+__all__ = [
+    "METRICS",
+    "anls",
+    "bootstrap",
+    "edits",
+    "exact",
+    "mean_interval",
+    "normal",
+    "rouge_l",
+    "words_of",
+]
 
 METRICS = {
     "classify": "accuracy",
@@ -93,11 +103,11 @@ def mean_interval(values: Sequence[float], weights: Sequence[float]) -> tuple[fl
     mean = sum(v * w for v, w in zip(values, weights, strict=True)) / total if total else 0.0
     if set(values) <= {0.0, 1.0} and set(weights) <= {1.0}:
         return mean, *wilson(round(sum(values)), len(values))
-    low, high = _bootstrap(values, weights)
+    low, high = bootstrap(values, weights)
     return mean, low, high
 
 
-def _bootstrap(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
+def bootstrap(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
     """Percentiles of the mean over items drawn with replacement (Efron 1979); seeded."""
     random: Any = np.random.default_rng(SEED)
     numbers, heavy = np.asarray(values, np.float64), np.asarray(weights, np.float64)

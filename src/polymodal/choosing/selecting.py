@@ -8,7 +8,7 @@ nine tenths of it. A model without a score is never called capable: it comes aft
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polymodal.catalog.choices import PERMISSIVE, Choice, Score
@@ -17,7 +17,7 @@ from polymodal.errors import UsageError
 from polymodal.runtime.measurements import Measurement
 from polymodal.runtime.memory import in_words
 
-__all__ = ["Candidate", "Needs", "Rejected", "Selection", "footprint", "rank"]
+__all__ = ["Candidate", "Needs", "Rejected", "Selection", "footprint", "rank", "usual_load"]
 
 SHARE_OF_BEST = 0.9
 ANSWER_TOKENS = 512
@@ -152,76 +152,103 @@ def rank(
     Args:
         measurements: of the task; only those on the data that was measured last are compared.
     """
-    data = measurements[-1].fingerprint if measurements else ""
-    comparable = {each.model: each for each in measurements if each.fingerprint == data}
-    fitting: list[tuple[Choice, int, Estimate | None, str]] = []
+    fitting: list[_Fitted] = []
     rejected: list[Rejected] = []
     for choice in choices:
-        fitted = _fit(choice, needs, comparable.get(choice.name))
-        if isinstance(fitted, str):
-            rejected.append(Rejected(choice.name, fitted))
-        else:
-            fitting.append((choice, *fitted))
-    measured = [comparable[each[0].name] for each in fitting if each[0].name in comparable]
-    published = [s for each in fitting if (s := each[0].score(needs.task)) is not None]
+        fitted = _fit(choice, needs)
+        if isinstance(fitted, _Fitted):
+            own = _measured(fitted, measurements)
+            if own is None or needs.latency_ms is None or own.latency_ms <= needs.latency_ms:
+                fitting.append(replace(fitted, measured=own))
+                continue
+            fitted = f"{own.latency_ms:.0f} ms an item, measured here on {own.date}"
+        rejected.append(Rejected(choice.name, fitted))
+    measured = [each.measured for each in fitting if each.measured is not None]
+    published = [s for each in fitting if (s := each.choice.score(needs.task)) is not None]
     ranked = [_candidate(each, needs, measured, published) for each in fitting]
     ranked.sort(key=lambda each: _order(each, bool(measured)))
     return Selection(needs, tuple(ranked), tuple(rejected), date)
 
 
-def _fit(
-    choice: Choice, needs: Needs, measured: Measurement | None
-) -> tuple[int, Estimate | None, str] | str:
-    """Memory, its parts and the precision; or why the model does not fit."""
+@dataclass(frozen=True)
+class _Fitted:
+    """A model that fits: what it takes, and in which precision."""
+
+    choice: Choice
+    memory_bytes: int
+    parts: Estimate | None
+    precision: str
+    measured: Measurement | None = None
+
+
+def _measured(fitted: _Fitted, measurements: Sequence[Measurement]) -> Measurement | None:
+    """The measurement of the model in that precision, or in its own, on the latest data."""
+    latest = measurements[-1].fingerprint if measurements else ""
+    fits = [
+        each
+        for each in measurements
+        if each.model == fitted.choice.name
+        and each.fingerprint == latest
+        and each.precision in {"", fitted.precision}
+    ]
+    return fits[-1] if fits else None
+
+
+def _fit(choice: Choice, needs: Needs) -> _Fitted | str:
+    """What the model takes; or why it does not fit."""
     if needs.offline and choice.behind_api:
         return "it is reached over a network"
     if needs.offline and choice.folder is None:
-        return f"its weights are not here (polymodal models pull {choice.name})"
+        return "its weights are not here"
     if needs.permissive and choice.licence not in PERMISSIVE:
-        return f"licence: {choice.licence or 'not known here; read it on its page'}"
-    if needs.latency_ms is not None and measured is not None:
-        if measured.latency_ms > needs.latency_ms:
-            return f"{measured.latency_ms:.0f} ms an item, measured here on {measured.date}"
+        return f"licence: {choice.licence or 'not known here, read it on its page'}"
     if choice.behind_api:
-        return 0, None, ""
+        return _Fitted(choice, 0, None, "")
     try:
         return _smallest_that_fits(choice, needs)
     except UsageError as error:
         return str(error)
 
 
-def _smallest_that_fits(choice: Choice, needs: Needs) -> tuple[int, Estimate | None, str] | str:
+def _smallest_that_fits(choice: Choice, needs: Needs) -> _Fitted | str:
     own = choice.dtype or ("bfloat16" if needs.on_gpu and choice.writes else "float32")
-    ladder = [(own, None)]
+    ladder: list[tuple[str, str | None]] = [(own, None)]
     if choice.writes and not choice.dtype:
         ladder += [step for step in LADDER if step != (own, None)]
     least = 0
     for dtype, quantize in ladder:
-        load = usual_load(choice, dtype, quantize)
-        least, parts = footprint(choice, load)
+        least, parts = footprint(choice, usual_load(choice, dtype, quantize))
         if least <= needs.memory_bytes:
             precision = " ".join(filter(None, (dtype, quantize))) if choice.config else ""
-            return least, parts, precision
+            return _Fitted(choice, least, parts, precision)
     return f"needs {in_words(least)}" + (" even in 4bit" if len(ladder) > 1 else "")
 
 
 def _candidate(
-    fitted: tuple[Choice, int, Estimate | None, str],
+    fitted: _Fitted,
     needs: Needs,
     measured: Sequence[Measurement],
     published: Sequence[Score],
 ) -> Candidate:
-    choice, memory, parts, precision = fitted
-    own = next((each for each in measured if each.model == choice.name), None)
+    choice, own = fitted.choice, fitted.measured
     score = choice.score(needs.task)
     capable = _capable(own, score, measured, published)
-    against = _against(choice, needs, own, score, precision)
+    against = _against(choice, needs, own, score, fitted.precision)
     if measured and own is None:
         against = (*against, "not measured on your data")
     elif not capable and (own or score):
         against = (f"clearly below the best that fits ({_best(measured, published)})", *against)
-    for_ = _for(choice, memory, own, score)
-    return Candidate(choice, memory, parts, precision, score, own, capable, for_, against)
+    return Candidate(
+        choice,
+        fitted.memory_bytes,
+        fitted.parts,
+        fitted.precision,
+        score,
+        own,
+        capable,
+        _for(choice, own, score),
+        against,
+    )
 
 
 def _capable(
@@ -261,9 +288,7 @@ def _best(measured: Sequence[Measurement], published: Sequence[Score]) -> str:
     return f"{top.value:g}"
 
 
-def _for(
-    choice: Choice, memory: int, own: Measurement | None, score: Score | None
-) -> tuple[str, ...]:
+def _for(choice: Choice, own: Measurement | None, score: Score | None) -> tuple[str, ...]:
     reasons = []
     if own is not None:
         reasons.append(
@@ -297,9 +322,7 @@ def _against(
     if "bit" in precision and not choice.dtype:
         reasons.append(_cost_of(precision, choice.name))
     if not choice.behind_api and choice.folder is None:
-        reasons.append("its weights are not on this machine")
-    if choice.note:
-        reasons.append(choice.note)
+        reasons.append(f"its weights are not on this machine (run: {choice.command})")
     return tuple(reasons)
 
 
