@@ -107,8 +107,7 @@ def read_deployment(file: Path) -> Deployment:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}.") from error
-    missing = {"devices": "name at least one [[devices]]", "models": "name at least one [[models]]"}
-    deployment = parse_toml(text, Deployment, str(file), missing=missing)
+    deployment = parse_toml(text, Deployment, str(file))
     for model in deployment.models:
         if model.choice.behind_api:
             raise UsageError(f"{file}: {model.name} runs behind an API; it needs no device here.")

@@ -17,6 +17,7 @@ from polymodal.choosing.data import read_data, task_of
 from polymodal.choosing.measuring import Outcome, Run, Setting, Tell, measure
 from polymodal.choosing.scoring import bootstrap, normal
 from polymodal.errors import UsageError
+from polymodal.models.precision import Precision
 from polymodal.runtime.intervals import wilson
 from polymodal.runtime.measurements import Measurement, keep
 
@@ -78,6 +79,7 @@ def validate(
     """
     if dtype == "auto" and quantize is None:
         raise UsageError("which precision? Give --quantize 4bit or 8bit, or --dtype bfloat16.")
+    Precision(dtype, quantize)  # a misspelt one is found before anything is run
     choice = choice_of(name)
     if not choice.config:
         raise UsageError(f"{name} is no checkpoint, so it has no precision to choose.")
