@@ -230,7 +230,7 @@ def test_quantised_weights_take_less_and_stay_close(
         pixels = [whole.preprocess(tiny.picture(n)) for n in range(3)]
         cosines = (small.embed_images(pixels) * whole.embed_images(pixels)).sum(axis=1)
     assert cosines.min() > 0.9
-    assert small.space.revision == f"{whole.space.revision} {quantize}"
+    assert small.space.revision == f"{whole.space.revision} bfloat16 {quantize}"
     with small.residents[0].use() as loaded, whole.residents[0].use() as other:
         sizes = [each.model.get_memory_footprint() for each in (loaded, other)]
     assert sizes[0] / sizes[1] < share

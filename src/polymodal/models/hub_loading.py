@@ -7,6 +7,7 @@ that is an error, since such a model answers, and answers nonsense.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,9 +128,22 @@ def _placed(source: Source, device: str, dtype: str, precision: Precision) -> An
 
 
 def _read_in(model: Any) -> None:
-    """Read weights that are only mapped: a page each, so that what they take can be measured."""
-    for each in (*model.parameters(), *model.buffers()):
-        if each.device.type == "cpu" and each.is_contiguous() and each.numel():
+    """Read weights that are only mapped: a page each, so that what they take can be measured.
+
+    One that is left over of a file whose others were converted is copied, so that the file's
+    mapping can go.
+    """
+    tensors = [
+        each for each in (*model.parameters(), *model.buffers()) if each.device.type == "cpu"
+    ]
+    used = Counter[int]()
+    for each in tensors:
+        used[each.untyped_storage().data_ptr()] += each.nbytes
+    for each in tensors:
+        storage = each.untyped_storage()
+        if each.is_floating_point() and storage.nbytes() > 2 * used[storage.data_ptr()]:
+            each.data = each.data.clone()
+        elif each.is_contiguous() and each.numel():
             each.data.view(-1)[:: max(1, PAGE_BYTES // each.element_size())].sum()
 
 

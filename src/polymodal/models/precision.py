@@ -56,7 +56,7 @@ class Precision:
 
     Attributes:
         dtype: one of `DTYPES`; "auto" is float32 on a CPU and for vectors, and on a GPU the
-            checkpoint's own for models that write.
+            checkpoint's own for models that write; what is quantised has bfloat16 for float32.
         quantize: "8bit" (LLM.int8(), Dettmers et al. 2022) or "4bit" (NF4, Dettmers et al. 2023) by
             bitsandbytes: the linear layers' weights are then held so, and computed in `dtype`.
     """
@@ -83,7 +83,9 @@ class Precision:
         """
         if self.dtype != "auto":
             return self.dtype
-        return own if own in BYTES and device != "cpu" and own is not None else "float32"
+        if own is not None and own in BYTES and device != "cpu":
+            return own
+        return "float32" if self.quantize is None else "bfloat16"
 
     def said(self, dtype: str) -> str:
         """What a revision has to say of it, after a blank; "" for float32."""
