@@ -38,7 +38,6 @@ def configurations() -> dict[str, tuple[Any, str, str, str]]:
     import transformers as hf
 
     words = {**TOWER, "vocab_size": 30_000, "max_position_embeddings": 64}
-    patches = {"depth": 6, "hidden_size": 512, "intermediate_size": 1536, "num_heads": 8}
     return {
         "CLIP": (
             hf.CLIPConfig(text_config=words, vision_config=VISION),
@@ -72,6 +71,16 @@ def configurations() -> dict[str, tuple[Any, str, str, str]]:
             "AutoModelForImageTextToText",
             "float32",
         ),
+        **more_configurations(),
+    }
+
+
+def more_configurations() -> dict[str, tuple[Any, str, str, str]]:
+    """The same of families whose parts are called otherwise."""
+    import transformers as hf
+
+    patches = {"depth": 6, "hidden_size": 512, "intermediate_size": 1536, "num_heads": 8}
+    return {
         "Qwen2.5-VL": (
             hf.Qwen2_5_VLConfig(
                 text_config={**TEXT, "num_hidden_layers": 12},

@@ -22,35 +22,44 @@ SHOWN_REASONS = 3
 LICENCES = ("any", "permissive")
 
 
+Task = Annotated[
+    str, typer.Option("--task", metavar="TASK", help="search, classify, caption, vqa, ...")
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="The most it may take, such as 8GB; else 80 % of what is free."
+    ),
+]
+Licence = Annotated[
+    str, typer.Option(metavar="any|permissive", help="permissive: MIT, Apache-2.0, BSD-3-Clause.")
+]
+Latency = Annotated[
+    str | None, typer.Option(metavar="TIME", help="The most an item may take: 200ms, 2s.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Only what is on this machine.")]
+Measure = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help="Labelled folder or table to run the candidates on."),
+]
+More = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", metavar="NAME", help="One more candidate; repeat."),
+]
+Record = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Also write the decision, as Markdown.")
+]
+
+
 def models_select(
-    task: Annotated[
-        str, typer.Option("--task", metavar="TASK", help="search, classify, caption, vqa, ...")
-    ],
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="The most it may take, such as 8GB; 80% of what is free"),
-    ] = None,
-    licence: Annotated[
-        str, typer.Option(metavar="any|permissive", help="permissive: MIT, Apache-2.0, BSD-3.")
-    ] = "any",
-    latency: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="The most an item may take: 200ms, 2s."),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Only what is on this machine.")
-    ] = False,
-    measure: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Labelled folder or table to run the candidates on."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", metavar="NAME", help="One more candidate; repeat."),
-    ] = None,
-    record: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also write the decision, as Markdown.")
-    ] = None,
+    task: Task,
+    memory: Memory = None,
+    licence: Licence = "any",
+    latency: Latency = None,
+    offline: Offline = False,
+    measure: Measure = None,
+    model: More = None,
+    record: Record = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
