@@ -91,6 +91,21 @@ def test_search_and_few_shot_are_measured(photos: Path, tmp_path: Path) -> None:
     assert few.value == pytest.approx(suite.probe(photos).report.accuracy)
 
 
+def test_words_of_a_sound_that_cannot_be_heard_are_all_missing(tmp_path: Path) -> None:
+    pytest.importorskip("faster_whisper")
+    spoken = Path(pm.__file__).parent / "cli" / "spoken-query.flac"
+    heard = pm.Suite(cache=False, journal=False).transcribe(spoken).text
+    (tmp_path / "broken.flac").write_bytes(b"fLaC no")
+    rows = [{"audio": str(spoken), "text": heard}, {"audio": "broken.flac", "text": "two words"}]
+    table = tmp_path / "speech.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = measure(Setting("starter", "cpu"), "transcribe", read_data(table, "transcribe"))
+    words = len(heard.split())
+    assert found.measurement.metric == "word error rate"
+    assert found.measurement.value == pytest.approx(2 / (words + 2))
+    assert found.measurement.failed == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "task", "said"),
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,17 +81,17 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
         quantize=setting.quantize,
     )
     ask = _asker(suite, task, data)
-    _asked(ask, data.items[0])  # loads the model
+    _asked(ask, data.items[0], speech)  # loads the model
     if task == "few-shot":
         outcomes = _few_shot(suite, data)
     elif task == "search":
         outcomes = _search(suite, data, tell)
     else:
-        outcomes = _each(ask, data, tell)
+        outcomes = _each(ask, data, speech, tell)
     failed = [each for each in outcomes if each.error]
     if len(failed) == len(outcomes):
         raise UsageError(f"{setting.model} failed on every item: {failed[0].error}")
-    memory = _memory(suite, setting.model, lambda: _asked(ask, data.items[0]))
+    memory = _memory(suite, setting.model, lambda: _asked(ask, data.items[0], speech))
     value, low, high = mean_interval(
         [each.score for each in outcomes], [each.weight for each in outcomes]
     )
@@ -134,30 +134,25 @@ def _memory(suite: Suite, model: str, once: Callable[[], object]) -> int:
 Ask = Callable[[Labelled], Outcome]
 
 
-def _each(ask: Ask, data: Data, tell: Tell) -> list[Outcome]:
+def _each(ask: Ask, data: Data, speech: bool, tell: Tell) -> list[Outcome]:
     found = []
     for done, item in enumerate(data.items, 1):
-        found.append(_asked(ask, item))
+        found.append(_asked(ask, item, speech))
         tell(done, len(data.items))
     return found
 
 
-def _asked(ask: Ask, item: Labelled) -> Outcome:
+def _asked(ask: Ask, item: Labelled, speech: bool) -> Outcome:
     start = time.perf_counter()
     try:
         found = ask(item)
     except PolymodalError as error:
         if error.exit_code == 3:  # the model is not there: nothing to measure
             raise
-        # An item that failed says nothing; of a transcript every word is then missing.
-        weight = float(max(1, len(words_of(item.truths[0])))) if not item.question else 1.0
-        return Outcome("", 0.0, weight if _is_sound(item.path) else 1.0, 0.0, str(error))
-    seconds = time.perf_counter() - start
-    return Outcome(found.answer, found.score, found.weight, seconds)
-
-
-def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus", ".webm"}
+        if speech:  # nothing was heard, so every word is missing
+            return Outcome("", 1.0, float(max(1, len(words_of(item.truths[0])))), 0.0, str(error))
+        return Outcome("", 0.0, error=str(error))
+    return replace(found, seconds=time.perf_counter() - start)
 
 
 def _asker(suite: Suite, task: str, data: Data) -> Ask:
