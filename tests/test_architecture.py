@@ -14,6 +14,7 @@ import polymodal
 SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
+    {"choosing"},
     {"suite"},
     {"suite_answers", "suite_captions", "suite_documents", "suite_models", "suite_speech"},
     {"suite_parts"},

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
 from polymodal.cli import (
+    choosing,
     collections,
     demo,
     describe,
@@ -163,7 +164,10 @@ _register(
 )
 _nest(
     "models",
-    "Models, their weights, and what is in memory: list, show, path, pull, rm, ps, unload.",
+    "Models: what there is, which to choose, what is in memory.",
+    choosing.models_select,
+    choosing.models_validate,
+    choosing.models_plan,
     models.models_list,
     models.models_show,
     models.models_path,
