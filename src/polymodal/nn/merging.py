@@ -133,6 +133,6 @@ def _check_count(placeholders: int, given: int, what: str) -> None:
     if placeholders != given:
         raise ValueError(
             f"the prompts hold {placeholders} placeholders and there are {given} {what}: each "
-            "needs the other. A tokenizer without the image token splits it into pieces; a prompt cut to "
-            "a maximum length loses some"
+            "needs the other. A tokenizer without the image token splits it into pieces; a prompt "
+            "cut to a maximum length loses some"
         )

@@ -35,7 +35,7 @@ class VectorQuantizer(nn.Module):
         width: D.
         decay: of the running means; 0.99 in the paper.
         restart_below: a code chosen by fewer vectors a batch than this, on the running mean,
-            restarts.
+            restarts; 1 in Dhariwal et al. A batch holds several times more vectors than codes.
     """
 
     code_KD: Tensor
@@ -43,7 +43,7 @@ class VectorQuantizer(nn.Module):
     sum_KD: Tensor
 
     def __init__(
-        self, codes: int, width: int, *, decay: float = 0.99, restart_below: float = 0.01
+        self, codes: int, width: int, *, decay: float = 0.99, restart_below: float = 1.0
     ) -> None:
         super().__init__()
         if codes < 2 or not 0 < decay < 1:
