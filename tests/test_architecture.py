@@ -14,8 +14,12 @@ import polymodal
 SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
+    {"choosing"},
     {"suite"},
-    {"suite_answers", "suite_captions", "suite_documents", "suite_judging", "suite_speech"},
+    {
+        *("suite_answers", "suite_captions", "suite_documents", "suite_judging"),
+        *("suite_models", "suite_speech"),
+    },
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},
@@ -24,6 +28,7 @@ LAYERS = [
     {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
     {"errors", "profiling"},
+    {"nn"},  # building blocks in torch: nothing of the package
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in LEVEL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.names import is_generator_name
@@ -75,6 +76,7 @@ class JudgingVerbs(SuiteParts):
     """What `Suite` inherits."""
 
     _model: str | Embedder
+    _allow_pickle: bool
 
     def cascade(
         self,
@@ -117,7 +119,7 @@ class JudgingVerbs(SuiteParts):
         from polymodal.tasks.likelihood import LikelihoodJudge
 
         if model == "starter":
-            captioner, texts = self._starter_captioner()
+            captioner, texts = self._starter_captioner, self._vectors_of("starter")
             if isinstance(captioner, TextScorer):
                 return LikelihoodJudge(captioner, texts, self._picture_limits())
         by: Any = "generator" if is_generator_name(model) else "embedder"
@@ -156,16 +158,33 @@ class JudgingVerbs(SuiteParts):
         """The vectors of a model; of one that is open already, that one."""
         if model == self._model or (model == "starter" and is_generator_name(self._model)):
             return self._checking_vectors()
-        from polymodal.catalog.opening import open_embedder
-        from polymodal.runtime.texts import TextVectors
+        if model not in self._opened_vectors:
+            from polymodal.catalog.opening import open_embedder
+            from polymodal.runtime.texts import TextVectors
 
-        return TextVectors(open_embedder(model, device=self._device))
+            opened = (
+                self._starter()
+                if model == "starter"
+                else open_embedder(
+                    model,
+                    device=self._device,
+                    precision=self._precision(),
+                    allow_pickle=self._allow_pickle,
+                )
+            )
+            self._opened_vectors[model] = TextVectors(self._kept(opened, model))
+        return self._opened_vectors[model]
 
-    def _starter_captioner(self) -> tuple[Captioner, TextVectors]:
-        """The starter's captioner and the vectors it shares, open already where the suite's is."""
-        texts = self._vectors_of("starter")
+    @cached_property
+    def _opened_vectors(self) -> dict[str, TextVectors]:
+        return {}
+
+    @cached_property
+    def _starter_captioner(self) -> Captioner:
+        """The starter's captioner on its embedder; the suite's own where it is the starter."""
         if self._model == "starter":
-            return self.captioner(), texts
+            return self.captioner()
         from polymodal.catalog.captioners import open_captioner
 
-        return open_captioner("starter", embedder=texts.embedder), texts
+        embedder = self._vectors_of("starter").embedder
+        return self._kept(open_captioner("starter", embedder=embedder), "starter")
