@@ -160,8 +160,7 @@ class Collection:
         Args:
             text: what to find, in words.
             image: a picture to find the like of; with `text` the two are mixed by `weights`.
-            audio: a recording of the words, instead of `text`; the result's notes say what was
-                heard.
+            audio: a recording of the words, instead of `text`; a note says what was heard.
             k: how many hits at most.
             offset: how many of the best to leave out.
             where: a filter on metadata, an expression or a dict (`price < 2000`).
@@ -172,8 +171,7 @@ class Collection:
                 is then the score); on by default where the collection has text fields.
             understand: read prices and sizes in `text` as filters; the result's notes say so.
             relevant: only hits that the model's calibration calls relevant.
-            rerank: a model (or any `Judge`) that orders the first `top` hits anew by how well they
-                fit the words: "starter" (its captioner), a generator, or another embedder.
+            rerank: what orders the first `top` hits anew: a name for `Suite.judge`, or a `Judge`.
 
         Raises:
             UsageError: nothing to search for or to rerank by, or a filter that cannot be parsed.

@@ -89,8 +89,13 @@ class PolicyJudge:
         images = [case.image for case in cases]
         stream = moderate(self.texts, images, self.policy, limits=self.limits)
         for case, (_, found) in zip(cases, stream, strict=True):
-            # The margin is a difference of two scores of 0..1.
-            yield case, Judged(0.5 + found.margin / 2) if isinstance(found, Verdict) else found
+            yield case, Judged(_passing(found)) if isinstance(found, Verdict) else found
+
+
+def _passing(verdict: Verdict) -> float:
+    """From a half on where it is approved; the margin is a difference of two scores of 0..1."""
+    score = HALF + verdict.margin / 2
+    return max(score, HALF) if verdict.approved else min(score, HALF - TINY)
 
 
 @dataclass
