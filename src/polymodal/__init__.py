@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PolymodalError,
         SpaceMismatch,
         StorageError,
+        TrainingError,
         UnsupportedMedia,
         UsageError,
     )
@@ -171,6 +172,7 @@ __all__ = [
     "Suite",
     "TextPart",
     "Timeline",
+    "TrainingError",
     "Transcriber",
     "Transcript",
     "UnsupportedMedia",

@@ -11,7 +11,17 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, describe, documents, listen, memory, search, sort
+from polymodal.cli import (
+    collections,
+    demo,
+    describe,
+    documents,
+    listen,
+    memory,
+    search,
+    sort,
+    train,
+)
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -109,7 +119,7 @@ def _register(group: str, *functions: Callable[..., None]) -> None:
         app.command(name, cls=Command, rich_help_panel=group)(function)
 
 
-def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
+def _nest(group: str, summary: str, *functions: Callable[..., None], panel: str = "Memory") -> None:
     """Commands of a command: `polymodal cache info`."""
     nested = typer.Typer(
         rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=summary
@@ -117,7 +127,7 @@ def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_").removeprefix(f"{group}_")
         nested.command(name, cls=Command)(function)
-    app.add_typer(nested, name=group, rich_help_panel="Memory")
+    app.add_typer(nested, name=group, rich_help_panel=panel)
 
 
 _register(
@@ -150,4 +160,5 @@ _nest(
     memory.accuracy,
     memory.export,
 )
+_nest("train", "Train models on own data: contrastive.", train.contrastive, panel="Train")
 _register("Start", demo.demo)

@@ -17,7 +17,7 @@ from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import WeightFiles
 
-__all__ = ["Source", "device_name", "load_model", "load_processor", "transformers"]
+__all__ = ["Source", "device_name", "load_model", "load_processor", "quietly", "transformers"]
 
 SHOWN = 300
 _QUIET = threading.Lock()
@@ -68,7 +68,7 @@ def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
         MissingDependency: a package that the model needs is not installed.
     """
     library = transformers(source.name)
-    with _translated(source), _quietly(library):
+    with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
             trust_remote_code=False,
@@ -97,7 +97,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         MissingDependency: a package that it needs is not installed.
     """
     library = transformers(source.name)
-    with _translated(source), _quietly(library):
+    with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
@@ -143,7 +143,7 @@ def _translated(source: Source) -> Iterator[None]:
 
 
 @contextmanager
-def _quietly(library: Any) -> Iterator[None]:
+def quietly(library: Any) -> Iterator[None]:
     """Without the library's progress and notes on stderr, which are put back as they were."""
     logging = library.utils.logging
     with _QUIET:

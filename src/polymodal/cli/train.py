@@ -1,0 +1,188 @@
+"""Training: `polymodal train contrastive DATA -m MODEL -o FOLDER`."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polymodal.cli.options import Json, Quiet
+from polymodal.cli.output import Output
+from polymodal.errors import MissingDependency, UsageError
+
+if TYPE_CHECKING:
+    from polymodal.training.pairs import Pairs
+
+__all__ = ["contrastive"]
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A table of pictures and captions, class folders, or WebDataset shards.",
+    ),
+]
+Into = Annotated[
+    str,
+    typer.Option("--output", "-o", metavar="FOLDER", help="The run's folder, then the model's."),
+]
+Start = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="What to start from: a folder or hub id."),
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
+]
+Validation = Annotated[
+    str | None, typer.Option(metavar="DATA", help="What to measure on while training.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say parameters, memory and time; train nothing.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")]
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="Resume although values have changed.")
+]
+SHOWN = 10
+
+
+def contrastive(
+    data: Data,
+    output: Into,
+    model: Start = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="clip_finetune, clip_from_scratch, siglip_lit or starter_finetune.",
+        ),
+    ] = None,
+    assign: Assign = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="JSON: class folder to its description, or several."),
+    ] = None,
+    validation: Validation = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Pictures whose vectors stay as they are (starter)."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu", help="Where to train.")] = "auto",
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    accept_changes: AcceptChanges = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach an embedder which pictures and texts belong together.
+
+    Without --recipe it is starter_finetune for `-m starter`, otherwise clip_finetune. On several
+    GPUs or machines: torchrun --nproc-per-node N -m polymodal train contrastive ... The finished
+    FOLDER is a model for every verb: polymodal search ... -m FOLDER.
+    """
+    _require_torch()
+    from polymodal.training.recipes import recipe_called
+    from polymodal.training.settings import overridden
+
+    out = Output(as_json=as_json, quiet=quiet)
+    name = recipe or ("starter_finetune" if model == "starter" else "clip_finetune")
+    chosen = overridden(recipe_called(name), assign or [])
+    if keep is not None and name != "starter_finetune":
+        raise UsageError("--keep is for --recipe starter_finetune.")
+    pairs = _opened(data, classes, out)
+    held_out = (
+        _opened(validation, classes if Path(validation).is_dir() else None, out)
+        if validation
+        else None
+    )
+    with _processes(device) as where:
+        run = _contrastive_run(chosen, model, pairs, held_out, keep, where)
+        if dry_run:
+            for line in run.estimate().lines:
+                out.remark(line)
+            return
+        scores = run.run(Path(output), out.note, resume=resume, accept_changes=accept_changes)
+        out.line({"model": output, "scores": scores})
+        out.text(f"{output} is trained: use it with -m {output}")
+
+
+def _require_torch() -> None:
+    for package in ("torch", "transformers", "tokenizers"):
+        if find_spec(package) is None:
+            raise MissingDependency(
+                f"training needs {package}, which is not installed. Run: pip install"
+                " 'polymodal[train]'"
+            )
+
+
+def _opened(source: str, classes: str | None, out: Output) -> Pairs:
+    from polymodal.training.pairs import open_pairs
+
+    pairs = open_pairs(source, classes=classes)
+    for line in pairs.skipped[:SHOWN]:
+        out.note(f"skipped: {line}")
+    if len(pairs.skipped) > SHOWN:
+        out.note(f"... and {len(pairs.skipped) - SHOWN} more")
+    if pairs.skipped:
+        out.note(f"{source}: {len(pairs)} items, {len(pairs.skipped)} skipped")
+    return pairs
+
+
+def _contrastive_run(
+    recipe: Any,
+    model: str | None,
+    pairs: Pairs,
+    held_out: Pairs | None,
+    keep: str | None,
+    where: Any,
+) -> Any:
+    from polymodal.training.contrastive_run import ContrastiveRun
+    from polymodal.training.recipes import ClipRecipe
+
+    source = None if model is None else checkpoint_source(model)
+    if source is None and not isinstance(recipe, ClipRecipe):
+        raise UsageError(f"{recipe.name} starts from a checkpoint: name it with -m.")
+    return ContrastiveRun(recipe, source, pairs, held_out, where)
+
+
+def checkpoint_source(model: str) -> Any:
+    """Where the checkpoint called `model` lies.
+
+    Raises:
+        ModelUnavailable, DamagedWeights: see `open_checkpoint`.
+    """
+    from polymodal.catalog.checkpoints import open_checkpoint
+    from polymodal.models.hub_loading import Source
+
+    found = open_checkpoint(model)
+    return Source(found.name, found.folder, found.weights)
+
+
+class _processes:  # noqa: N801
+    """The device of this process; under torchrun, the group of all of them."""
+
+    def __init__(self, device: str) -> None:
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+        self._device = device
+
+    def __enter__(self) -> Any:
+        import torch
+
+        cuda = self._device == "auto" and torch.cuda.is_available()
+        if "LOCAL_RANK" in os.environ:
+            torch.distributed.init_process_group("nccl" if cuda else "gloo")
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if cuda:
+            torch.cuda.set_device(local)
+        return torch.device("cuda", local) if cuda else torch.device("cpu")
+
+    def __exit__(self, *error: object) -> None:
+        import torch
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
