@@ -84,7 +84,7 @@ def contrastive(
     GPUs or machines: torchrun --nproc-per-node N -m polymodal train contrastive ... The finished
     FOLDER is a model for every verb: polymodal search ... -m FOLDER.
     """
-    _require_torch()
+    require_training()
     from polymodal.training.recipes import recipe_called
     from polymodal.training.settings import overridden
 
@@ -99,7 +99,7 @@ def contrastive(
         if validation
         else None
     )
-    with _processes(device) as where:
+    with processes(device) as where:
         run = _contrastive_run(chosen, model, pairs, held_out, keep, where)
         if dry_run:
             for line in run.estimate().lines:
@@ -110,7 +110,7 @@ def contrastive(
         out.text(f"{output} is trained: use it with -m {output}")
 
 
-def _require_torch() -> None:
+def require_training() -> None:
     for package in ("torch", "transformers", "tokenizers"):
         if find_spec(package) is None:
             raise MissingDependency(
@@ -162,7 +162,7 @@ def checkpoint_source(model: str) -> Any:
     return Source(found.name, found.folder, found.weights)
 
 
-class _processes:  # noqa: N801
+class processes:  # noqa: N801
     """The device of this process; under torchrun, the group of all of them."""
 
     def __init__(self, device: str) -> None:

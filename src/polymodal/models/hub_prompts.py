@@ -34,7 +34,11 @@ class Prompt:
 
 
 class Writer:
-    """Writes prompts for one checkpoint."""
+    """Writes prompts for one checkpoint.
+
+    Attributes:
+        template: of the chat: the checkpoint's own, or its family's; None where there is neither.
+    """
 
     def __init__(self, name: str, processor: Any, family: Family, text_type: str) -> None:
         """For a processor (or a tokenizer alone, for a model that takes no pictures).
@@ -50,7 +54,7 @@ class Writer:
         own = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         if isinstance(own, dict):  # several by name, as some tokenizers bring them
             own = own.get("default")
-        self._template = own or family.fallback(text_type)
+        self.template: str | None = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
 
     def write(self, conversation: Conversation) -> Prompt:
@@ -89,7 +93,7 @@ class Writer:
         return self._processor(text=[prompt.text for prompt in prompts], **options)
 
     def _chat(self, conversation: Conversation) -> str:
-        if self._template is None:
+        if self.template is None:
             raise ModelUnavailable(
                 f"{self._name} brings no chat template, and its family has no prompt form that is"
                 " known here: use its instruction-tuned checkpoint."
@@ -106,7 +110,7 @@ class Writer:
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
         text: str = self._processor.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
         )
         return text
 
@@ -118,7 +122,7 @@ class Writer:
             if isinstance(part, ImagePart):
                 content.append({"type": "image"})
             elif isinstance(part, TextPart):
-                content.append({"type": "text", "text": self._harmless(part.text)})
+                content.append({"type": "text", "text": self.harmless(part.text)})
         return content
 
     def _questions(self, spoken: Sequence[Message]) -> str:
@@ -133,9 +137,10 @@ class Writer:
         return " ".join(turns)
 
     def _said(self, message: Message) -> str:
-        return self._harmless(message.text.strip())
+        return self.harmless(message.text.strip())
 
-    def _harmless(self, text: str) -> str:
+    def harmless(self, text: str) -> str:
+        """The text without tokens that the tokenizer would read as commands."""
         for token in self._control:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from polymodal.training.ranks import gathered, mean_over_ranks, ranks
 
-__all__ = ["contrastive_step", "whole_loss"]
+__all__ = ["contrastive_step", "slices_of", "synchronised", "whole_loss"]
 
 
 def whole_loss(loss: nn.Module, image_BD: Tensor, text_BD: Tensor, group_B: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def _cached(
     cast: AbstractContextManager[Any],
     scale: float,
 ) -> Tensor:
-    slices = _slices(len(group_B), chunks)
+    slices = slices_of(len(group_B), chunks)
     states: list[_RandomState] = []
     image_parts, text_parts = [], []
     with torch.no_grad():
@@ -117,7 +117,7 @@ def _cached(
     after = _RandomState.now(group_B.device)
     for number, (rows, state) in enumerate(zip(slices, states, strict=True)):
         state.restore()
-        with _synchronised(encoder, last=number == chunks - 1):
+        with synchronised(encoder, last=number == chunks - 1):
             with cast:
                 pair = encoder(_part(images, rows), _part(texts, rows))
             wanted = [_of(image_BD)[rows], _of(text_BD)[rows]]
@@ -136,7 +136,7 @@ def _exact(feature_BD: Tensor) -> Tensor:
     return feature_BD.to(torch.promote_types(feature_BD.dtype, torch.float32))
 
 
-def _slices(rows: int, chunks: int) -> list[slice]:
+def slices_of(rows: int, chunks: int) -> list[slice]:
     """`chunks` slices whose lengths differ by one at most."""
     ends = [rows * number // chunks for number in range(chunks + 1)]
     return [slice(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
@@ -168,7 +168,7 @@ class _RandomState:
 
 
 @contextmanager
-def _synchronised(encoder: nn.Module, *, last: bool) -> Iterator[None]:
+def synchronised(encoder: nn.Module, *, last: bool) -> Iterator[None]:
     """Ranks exchange gradients once a step: with the last chunk's backward pass."""
     if hasattr(encoder, "set_requires_gradient_sync"):  # fully_shard
         encoder.set_requires_gradient_sync(last)

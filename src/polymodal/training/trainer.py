@@ -132,7 +132,13 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.task.step(batch, float(self.scaler.get_scale()) if self._scaled else 1.0)
+        try:
+            loss = self.task.step(batch, float(self.scaler.get_scale()) if self._scaled else 1.0)
+        except TrainingError as error:  # which item it was; here, in which step
+            raise TrainingError(
+                f"step {self.step + 1} stopped before it changed a weight: {error} The last"
+                f" checkpoint: {self._kept()}."
+            ) from error
         self._refuse(loss, "loss", batch)
         if self._scaled:
             self.scaler.scale(torch.zeros((), device=self.task.device))  # begins its bookkeeping
@@ -168,14 +174,16 @@ class Trainer:
     def _refuse(self, value: Tensor, what: str, batch: Batch) -> None:
         if torch.isfinite(value):
             return
-        steps = self.checkpoints.steps()
-        kept = f"{self.checkpoints.path(steps[-1])} is intact" if steps else "none was saved yet"
         names = ", ".join(batch.names[:8]) + (", ..." if len(batch.names) > 8 else "")
         raise TrainingError(
             f"the {what} of step {self.step + 1} is {float(value)}, so the run stopped before it"
-            f" changed a weight. The batch: {names}. The last checkpoint: {kept}. Look at these"
+            f" changed a weight. The batch: {names}. The last checkpoint: {self._kept()}. Look at these"
             " items, or lower the rates or clip_norm."
         )
+
+    def _kept(self) -> str:
+        steps = self.checkpoints.steps()
+        return f"{self.checkpoints.path(steps[-1])} is intact" if steps else "none was saved yet"
 
     def _name_failures(self, batch: Batch) -> None:
         for line in batch.failures:
