@@ -100,7 +100,7 @@ def contrastive(
         else None
     )
     with _processes(device) as where:
-        run = _contrastive_run(chosen, model, pairs, held_out, keep, where)
+        run = _contrastive_run(chosen, model, pairs, held_out, keep, where, out.note)
         if dry_run:
             for line in run.estimate().lines:
                 out.remark(line)
@@ -139,14 +139,36 @@ def _contrastive_run(
     held_out: Pairs | None,
     keep: str | None,
     where: Any,
+    say: Any,
 ) -> Any:
     from polymodal.training.contrastive_run import ContrastiveRun
-    from polymodal.training.recipes import ClipRecipe
+    from polymodal.training.recipes import ClipRecipe, StarterRecipe
 
+    if isinstance(recipe, StarterRecipe):
+        return _starter_run(recipe, model or "starter", pairs, held_out, keep, say)
     source = None if model is None else checkpoint_source(model)
     if source is None and not isinstance(recipe, ClipRecipe):
         raise UsageError(f"{recipe.name} starts from a checkpoint: name it with -m.")
     return ContrastiveRun(recipe, source, pairs, held_out, where)
+
+
+def _starter_run(
+    recipe: Any, model: str, pairs: Pairs, held_out: Pairs | None, keep: str | None, say: Any
+) -> Any:
+    from polymodal.catalog.opening import open_embedder
+    from polymodal.catalog.sources import find_weights
+    from polymodal.cli.common import find_inputs
+    from polymodal.models.starter import StarterEmbedder
+    from polymodal.training.starter_run import StarterRun
+
+    embedder = open_embedder(model)
+    if not isinstance(embedder, StarterEmbedder):
+        raise UsageError(
+            f"{recipe.name} fits a head on the starter, and {model} is another kind of model:"
+            " --recipe clip_finetune."
+        )
+    kept = [] if keep is None else find_inputs([keep]).files
+    return StarterRun(recipe, embedder, find_weights(model).read, pairs, held_out, kept, say)
 
 
 def checkpoint_source(model: str) -> Any:

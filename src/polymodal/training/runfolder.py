@@ -53,8 +53,8 @@ def write_card(folder: Path, record: Mapping[str, Any], scores: Mapping[str, flo
         *(f"- {name.replace('_', ' ')}: {value}" for name, value in on.items() if value),
         *(f"- {name.replace('_', ' ')}: {value}" for name, value in scores.items()),
         "",
-        "The exact values are in `run.json`, with their sources; the licence and the limits of what",
-        "it started from and of the data apply.",
+        "The exact values are in `run.json`, with their sources. The licence and the limits of",
+        "what it started from and of the data apply.",
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a run can be told: one frozen dataclass, its values overridden by name, unknown ones refused."""
+"""What a run can be told: a dataclass, overridden by name; unknown names are refused."""
 
 from __future__ import annotations
 
