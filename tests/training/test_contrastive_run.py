@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from polymodal import TrainingError, UsageError
-from polymodal.cli import main
+from polymodal.cli.app import app
 from polymodal.models.hub_loading import Source
 from polymodal.models.tensorfiles import find_weight_files
 from polymodal.training.contrastive_run import ContrastiveRun
@@ -24,7 +25,7 @@ from tests.hub.tiny import clip, siglip
 from tests.training import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = ["batch=8", "steps=6", "epochs=9", "warmup=2", "log_every=2", "save_every=2"]
+FEW = ["batch=8", "steps=6", "epochs=99", "warmup=2", "log_every=2", "save_every=2"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,24 +65,25 @@ def weights(folder):
 
 
 def cli(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        main([str(each) for each in arguments])
-    return exit_.value.code
+    """Exit code and standard output of a command."""
+    ran = CliRunner().invoke(app, [str(each) for each in arguments], prog_name="polymodal")
+    if ran.exception and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
 
 
-def test_a_trained_folder_serves_every_verb_that_needs_vectors(checkpoint, data, tmp_path, capsys):
+def test_a_trained_folder_serves_every_verb_that_needs_vectors(checkpoint, data, tmp_path):
     folder = tmp_path / "run"
     values = [part for each in FEW for part in ("--set", each)]
-    code = cli(
+    said = cli(
         *("train", "contrastive", data, "-m", checkpoint, "-o", folder, "--json", *values),
         *("--validation", data),
     )
-    found = json.loads(capsys.readouterr().out)
-    assert code == 0
+    found = json.loads(said)
     assert set(found["scores"]) >= {"text_to_image_r1", "image_to_text_r10"}
     picture = data.parent / "red" / "0.jpg"
-    assert cli("embed", picture, "-m", folder, "--json") == 0
-    vector = json.loads(capsys.readouterr().out)["vector"]
+    vector = json.loads(cli("embed", picture, "-m", folder, "--json"))["vector"]
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     record = json.loads((folder / "run.json").read_text())
     assert record["recipe"]["batch"] == 8
@@ -212,7 +214,7 @@ def test_values_that_cannot_work_are_refused(checkpoint, data, tmp_path, value, 
 
 
 def test_unknown_names_come_with_the_nearest(checkpoint, data, tmp_path):
-    with pytest.raises(UsageError, match="no value 'bach'. Did you mean 'batch'"):
+    with pytest.raises(UsageError, match=r"no value 'bach'\. Did you mean 'batch'"):
         run(checkpoint, data, tmp_path / "run", "bach=3")
     with pytest.raises(UsageError, match="Did you mean 'clip_finetune'"):
         recipe_called("clip_finetun")
@@ -224,7 +226,7 @@ def test_every_recipe_says_where_its_values_are_from():
     for make in CONTRASTIVE.values():
         assert all(make().sources.values())
     rates = dict(clip_finetune().rates)
-    assert 5 <= rates["encoder.*"] / rates["encoder.model.vis*"] <= 10
+    assert 5 <= rates["encoder.*"] / rates["encoder.model.vis*"] < 10.001
 
 
 def test_norms_biases_and_scales_are_not_decayed(checkpoint, data):
@@ -264,15 +266,13 @@ def test_a_clip_starts_from_nothing(data, tmp_path):
     assert abs(float(vectors[0] @ vectors[1])) < 1
 
 
-def test_a_dry_run_says_what_it_takes_and_writes_nothing(checkpoint, data, tmp_path, capsys):
-    code = cli(
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(checkpoint, data, tmp_path):
+    said = cli(
         *("train", "contrastive", data, "-m", checkpoint, "-o", tmp_path / "run", "--dry-run"),
         *("--set", "batch=8"),
     )
-    said = capsys.readouterr().out
     model = weights(checkpoint)
     numbers = sum(value.size for name, value in model.items() if name != "logit_bias")
-    assert code == 0
     assert f"parameters: {numbers:,} trained, 0 frozen" in said
     assert "memory: " in said
     assert "time: 30 steps of " in said

@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_gradients_are_those_of_the_full_batch_on_any_number_of_ranks(world, tmp_path):
+    command = [sys.executable, "-m", "tests.training.exact_gradients"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.training.exact_gradients"]
-            + [str(rank), str(world), str(tmp_path / "rendezvous")],
+            [*command, str(rank), str(world), str(tmp_path / "rendezvous")],
             cwd=ROOT,
             env=environment,
             stderr=subprocess.PIPE,

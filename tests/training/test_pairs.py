@@ -33,7 +33,7 @@ def test_csv_rows_of_one_picture_are_joined(tmp_path):
 def test_class_folders_take_descriptions(tmp_path):
     tiny.class_folders(tmp_path / "data")
     described = tmp_path / "classes.json"
-    described.write_text(json.dumps(dict.fromkeys(tiny.COLOURS, ["a colour", "paint"])))
+    described.write_text(json.dumps({each: ["a colour", "paint"] for each in tiny.COLOURS}))
     pairs = open_pairs(tmp_path / "data", classes=str(described))
     assert pairs.classes == ("blue", "green", "grey", "red")
     assert {item.captions for item in pairs.items} == {("a colour", "paint")}
@@ -78,7 +78,7 @@ def test_a_table_that_teaches_nothing_says_why(tmp_path, rows, said):
 
 def test_one_class_alone_is_refused(tmp_path):
     tiny.class_folders(tmp_path, colours=("red",))
-    with pytest.raises(UsageError, match="the class 'red'.*two classes"):
+    with pytest.raises(UsageError, match=r"the class 'red'.*two classes"):
         open_pairs(tmp_path)
 
 

@@ -21,6 +21,7 @@ from polymodal.cli import (
     search,
     sort,
     train,
+    train_llava,
 )
 from polymodal.errors import PolymodalError
 
@@ -160,5 +161,12 @@ _nest(
     memory.accuracy,
     memory.export,
 )
-_nest("train", "Train models on own data: contrastive.", train.contrastive, panel="Train")
+_nest(
+    "train",
+    "Train models on own data: contrastive, align, instruct.",
+    train.contrastive,
+    train_llava.align,
+    train_llava.instruct,
+    panel="Train",
+)
 _register("Start", demo.demo)

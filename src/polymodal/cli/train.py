@@ -100,7 +100,7 @@ def contrastive(
         else None
     )
     with processes(device) as where:
-        run = _contrastive_run(chosen, model, pairs, held_out, keep, where)
+        run = _contrastive_run(chosen, model, pairs, held_out, keep, where, out.note)
         if dry_run:
             for line in run.estimate().lines:
                 out.remark(line)
@@ -111,6 +111,7 @@ def contrastive(
 
 
 def require_training() -> None:
+    """Stop with how to install it, where a package that all training needs is missing."""
     for package in ("torch", "transformers", "tokenizers"):
         if find_spec(package) is None:
             raise MissingDependency(
@@ -123,13 +124,18 @@ def _opened(source: str, classes: str | None, out: Output) -> Pairs:
     from polymodal.training.pairs import open_pairs
 
     pairs = open_pairs(source, classes=classes)
-    for line in pairs.skipped[:SHOWN]:
-        out.note(f"skipped: {line}")
-    if len(pairs.skipped) > SHOWN:
-        out.note(f"... and {len(pairs.skipped) - SHOWN} more")
-    if pairs.skipped:
-        out.note(f"{source}: {len(pairs)} items, {len(pairs.skipped)} skipped")
+    name_skipped(pairs, out)
     return pairs
+
+
+def name_skipped(data: Any, out: Output) -> None:
+    """Say which items of a data set were left out, and why."""
+    for line in data.skipped[:SHOWN]:
+        out.note(f"skipped: {line}")
+    if len(data.skipped) > SHOWN:
+        out.note(f"... and {len(data.skipped) - SHOWN} more")
+    if data.skipped:
+        out.note(f"{data.source}: {len(data)} items, {len(data.skipped)} skipped")
 
 
 def _contrastive_run(
@@ -139,18 +145,43 @@ def _contrastive_run(
     held_out: Pairs | None,
     keep: str | None,
     where: Any,
+    say: Any,
 ) -> Any:
     from polymodal.training.contrastive_run import ContrastiveRun
-    from polymodal.training.recipes import ClipRecipe
+    from polymodal.training.recipes import ClipRecipe, StarterRecipe
 
+    if isinstance(recipe, StarterRecipe):
+        return _starter_run(recipe, model or "starter", pairs, held_out, keep, say)
     source = None if model is None else checkpoint_source(model)
     if source is None and not isinstance(recipe, ClipRecipe):
         raise UsageError(f"{recipe.name} starts from a checkpoint: name it with -m.")
     return ContrastiveRun(recipe, source, pairs, held_out, where)
 
 
-def checkpoint_source(model: str) -> Any:
+def _starter_run(
+    recipe: Any, model: str, pairs: Pairs, held_out: Pairs | None, keep: str | None, say: Any
+) -> Any:
+    from polymodal.catalog.opening import open_embedder
+    from polymodal.catalog.sources import find_weights
+    from polymodal.cli.common import find_inputs
+    from polymodal.models.starter import StarterEmbedder
+    from polymodal.training.starter_run import StarterRun
+
+    embedder = open_embedder(model)
+    if not isinstance(embedder, StarterEmbedder):
+        raise UsageError(
+            f"{recipe.name} fits a head on the starter, and {model} is another kind of model:"
+            " --recipe clip_finetune."
+        )
+    kept = [] if keep is None else find_inputs([keep]).files
+    return StarterRun(recipe, embedder, find_weights(model).read, pairs, held_out, kept, say)
+
+
+def checkpoint_source(model: str, *, any_kind: bool = False) -> Any:
     """Where the checkpoint called `model` lies.
+
+    Args:
+        any_kind: see `open_checkpoint`.
 
     Raises:
         ModelUnavailable, DamagedWeights: see `open_checkpoint`.
@@ -158,7 +189,7 @@ def checkpoint_source(model: str) -> Any:
     from polymodal.catalog.checkpoints import open_checkpoint
     from polymodal.models.hub_loading import Source
 
-    found = open_checkpoint(model)
+    found = open_checkpoint(model, any_kind=any_kind)
     return Source(found.name, found.folder, found.weights)
 
 

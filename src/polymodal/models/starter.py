@@ -143,6 +143,13 @@ class StarterEmbedder:
         """See `FeatureExtractor.extract_features`."""
         return self._run_images(batch, ["features"], 0)[0]
 
+    def embed_and_features(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """Vectors as `embed_images` gives them and features from the same pass."""
+        if not batch:
+            return self.embed_images(batch), np.zeros((0, 0), np.float32)
+        vectors, features = self._run_images(batch, ["embedding", "features"], 0)
+        return vectors, features
+
     def embed_and_grid(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
         """Vectors as `embed_images` gives them, and float32 features of places from the same pass.
 

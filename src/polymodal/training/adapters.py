@@ -66,6 +66,7 @@ def save_adapters(adapted: Any, folder: Path, base: str) -> None:
     adapted.peft_config["default"].base_model_name_or_path = base
     with quietly(transformers(base)):
         adapted.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form
 
 
 def merge_adapters(adapted: Any) -> Any:

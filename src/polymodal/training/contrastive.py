@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -83,7 +84,9 @@ def contrastive_step(
         share = whole_loss(loss, _exact(image_BD), _exact(text_BD), group_B)
         (share * scale).backward()
     else:
-        share = _cached(encoder, loss, images, texts, group_B, chunks, cast, scale)
+        share = _cached(
+            encoder, loss, images, texts, group_B, chunks=chunks, cast=cast, scale=scale
+        )
     for parameter in loss.parameters():
         if parameter.grad is not None:
             parameter.grad.copy_(mean_over_ranks(parameter.grad))
@@ -96,6 +99,7 @@ def _cached(
     images: Any,
     texts: Any,
     group_B: Tensor,
+    *,
     chunks: int,
     cast: AbstractContextManager[Any],
     scale: float,
@@ -139,7 +143,7 @@ def _exact(feature_BD: Tensor) -> Tensor:
 def slices_of(rows: int, chunks: int) -> list[slice]:
     """`chunks` slices whose lengths differ by one at most."""
     ends = [rows * number // chunks for number in range(chunks + 1)]
-    return [slice(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
 def _part(batch: Any, rows: slice) -> Any:

@@ -27,7 +27,7 @@ from polymodal.training.llava_model import Llava
 from polymodal.training.loading import TRIES, Sample
 from polymodal.training.pairs import Place
 
-__all__ = ["IGNORED", "DialogueSamples", "collate", "grouped_order", "rows_of"]
+__all__ = ["IGNORED", "Collator", "DialogueSamples", "grouped_order", "rows_of"]
 
 IGNORED = -100
 """The label of a token that is not to be learnt."""
@@ -112,7 +112,7 @@ class _UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class collate:  # noqa: N801
+class Collator:
     """Samples' values to a step's inputs, padded on the right with `pad_id`."""
 
     pad_id: int

@@ -10,7 +10,6 @@ Legend of shapes: B conversations, T tokens, A tokens of answers, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from polymodal.errors import TrainingError
 from polymodal.training.contrastive import slices_of, synchronised
 from polymodal.training.contrastive_task import autocast
-from polymodal.training.llava_data import IGNORED, DialogueSamples, collate, rows_of
+from polymodal.training.llava_data import IGNORED, DialogueSamples, rows_of
 from polymodal.training.loading import Batch, Loader
 from polymodal.training.ranks import mean_over_ranks, ranks, sum_over_ranks
 from polymodal.training.settings import Recipe
@@ -129,14 +128,13 @@ class LlavaTask:
         if self.validation is None:
             return {}
         loss = right = count = 0.0
-        pad = collate(_pad_id(self.loader))
         for start in range(0, len(self.validation), VALIDATED):
             stop = min(start + VALIDATED, len(self.validation))
             found = [self.validation.sample(0, number) for number in range(start, stop)]
             values = [each.value for each in found if not each.failures]
             if not values:
                 continue
-            inputs = Batch(pad(values), ()).to(self.device).inputs
+            inputs = Batch(self.loader.collate(values), ()).to(self.device).inputs
             with autocast(self.recipe, self.device):
                 loss_B, right_B = self.model(*rows_of(inputs, slice(0, len(values))))
             loss, right = loss + float(loss_B.sum()), right + float(right_B.sum())
@@ -146,11 +144,6 @@ class LlavaTask:
             "token_accuracy": round(100 * right / count, 2),
             "answer_loss": round(loss / count, 4),
         }
-
-
-def _pad_id(loader: Loader) -> int:
-    made: Any = loader.collate
-    return int(made.pad_id)
 
 
 def _named(names: tuple[str, ...] | list[str]) -> str:

@@ -179,6 +179,7 @@ class Loader:
             num_workers=self.workers,
             collate_fn=self._collated,
             pin_memory=self.pin,
+            generator=torch.Generator(),  # it would draw a number from dropout's otherwise
             # A forked worker would inherit locks that threads of the tokenizer may hold.
             multiprocessing_context="spawn" if self.workers else None,
         )

@@ -6,13 +6,11 @@ batch they were published with: with a smaller batch set smaller ones.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from polymodal.errors import UsageError, did_you_mean
-from polymodal.training.settings import Recipe
+from polymodal.training.settings import Recipe, recipe_of
 
 __all__ = [
     "CONTRASTIVE",
@@ -182,8 +180,4 @@ def recipe_called(name: str) -> ContrastiveRecipe:
     Raises:
         UsageError: there is none; names the nearest.
     """
-    if name not in CONTRASTIVE:
-        near = difflib.get_close_matches(name, CONTRASTIVE, n=2)
-        hint = did_you_mean(near) or f" Known: {', '.join(CONTRASTIVE)}."
-        raise UsageError(f"no recipe is called {name!r}.{hint}")
-    return CONTRASTIVE[name]()
+    return recipe_of(CONTRASTIVE, name)

@@ -50,14 +50,20 @@ def write_card(folder: Path, record: Mapping[str, Any], scores: Mapping[str, flo
         "",
         f"Trained by polymodal's recipe `{recipe['name']}` from {on['model']}.",
         "",
-        *(f"- {name.replace('_', ' ')}: {value}" for name, value in on.items() if value),
+        *(f"- {name.replace('_', ' ')}: {_said(value)}" for name, value in on.items() if value),
         *(f"- {name.replace('_', ' ')}: {value}" for name, value in scores.items()),
         "",
-        "The exact values are in `run.json`, with their sources; the licence and the limits of what",
-        "it started from and of the data apply.",
+        "The exact values are in `run.json`, with their sources. The licence and the limits of",
+        "what it started from and of the data apply.",
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {each}" for name, each in value.items())
+    return str(value)
 
 
 def _plain(values: Any) -> Any:

@@ -1,17 +1,17 @@
-"""What a run can be told: one frozen dataclass, its values overridden by name, unknown ones refused."""
+"""What a run can be told: a dataclass, overridden by name; unknown names are refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from polymodal.errors import UsageError, did_you_mean
 
-__all__ = ["Recipe", "differences", "overridden"]
+__all__ = ["Recipe", "differences", "overridden", "recipe_of"]
 
 Kind = TypeVar("Kind", bound="Recipe")
 
@@ -61,6 +61,19 @@ class Recipe:
     save_every: int = 0
     keep_last: int = 2
     log_every: int = 10
+
+
+def recipe_of(known: Mapping[str, Callable[[], Kind]], name: str) -> Kind:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; names the nearest.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2)
+        hint = did_you_mean(near) or f" Known: {', '.join(known)}."
+        raise UsageError(f"no recipe is called {name!r}.{hint}")
+    return known[name]()
 
 
 def overridden(recipe: Kind, assignments: Sequence[str]) -> Kind:
