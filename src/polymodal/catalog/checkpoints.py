@@ -100,9 +100,7 @@ def _kind_on_hub(name: str) -> Kind:
     return _kind(read_json(hub.fetch_config(name)), name)
 
 
-def open_checkpoint(
-    name: str, *, allow_pickle: bool = False, any_kind: bool = False
-) -> Checkpoint:
+def open_checkpoint(name: str, *, allow_pickle: bool = False, any_kind: bool = False) -> Checkpoint:
     """The checkpoint of that name, downloaded if need be, with its files checked.
 
     Args:

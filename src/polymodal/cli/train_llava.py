@@ -80,7 +80,9 @@ def instruct(
     ],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", metavar="NAME", help="A folder of `train align`, or a LLaVA."),
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="A folder of `align`, or a LLaVA."
+        ),
     ],
     output: Into,
     recipe: Annotated[
@@ -98,7 +100,7 @@ def instruct(
 ) -> None:
     """Teach a model that sees to answer: stage 2 of LLaVA, or LoRA.
 
-    The finished FOLDER is a model for every verb: polymodal ask PICTURE QUESTION -m FOLDER.
+    The finished FOLDER is a model for every verb: polymodal ask PICTURE -q QUESTION -m FOLDER.
     """
     require_training()
     from polymodal.training.llava_model import load_llava

@@ -113,9 +113,9 @@ def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
     extra = _beyond_patches(vision.name, tower, pixels)
     tokenizer = load_processor(language, "AutoTokenizer")
     model = load_model(language, "AutoModelForCausalLM", "cpu", "auto")
-    _add_image_token(language.name, tokenizer, model)
+    image_id = _add_image_token(language.name, tokenizer, model)
     with quietly(library):
-        whole = _joined(library, language.name, tower, model, tokenizer, seed)
+        whole = _joined(language.name, tower, model, image_id, seed)
         strategy = "default" if extra == 1 else "full"  # a lone class token is left out
         whole.config.vision_feature_select_strategy = strategy
         processor = library.LlavaProcessor(
@@ -205,14 +205,14 @@ def _beyond_patches(name: str, tower: Any, pixels: Any) -> int:
         reason = f": features have the shape {tuple(features.shape)}"
     if features is None or features.ndim != 3 or not isinstance(patch, int):
         raise UsageError(
-            f"{name} is no vision tower of patches (a transformer){reason}. Use CLIP, SigLIP, DINOv2"
-            " or ViT."
+            f"{name} is no vision tower of patches (a transformer){reason}. Use CLIP, SigLIP,"
+            " DINOv2 or ViT."
         )
-    patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
-    return int(features.shape[1]) - patches
+    patches = int(pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
+    return int(features.shape[1] - patches)
 
 
-def _add_image_token(name: str, tokenizer: Any, model: Any) -> None:
+def _add_image_token(name: str, tokenizer: Any, model: Any) -> int:
     """The token that stands for a picture; it is never read as itself nor to be said."""
     from tokenizers import AddedToken
 
@@ -233,16 +233,18 @@ def _add_image_token(name: str, tokenizer: Any, model: Any) -> None:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 layer.weight[rows:] = layer.weight[:rows].mean(0)
+    return int(ids[0])
 
 
-def _joined(library: Any, name: str, tower: Any, model: Any, tokenizer: Any, seed: int) -> Any:
+def _joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
+    import transformers as library
     from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
     head, base = model.get_output_embeddings(), model.base_model
     if head is None or getattr(head, "bias", None) is not None:
         raise UsageError(
-            f"{name} is no causal language model with a plain matrix as its head, which LLaVA's form"
-            " asks for."
+            f"{name} is no causal language model with a plain matrix as its head, which LLaVA's"
+            " form asks for."
         )
     probe = torch.arange(16)[None] % head.weight.shape[0]
     with torch.no_grad():
@@ -255,7 +257,7 @@ def _joined(library: Any, name: str, tower: Any, model: Any, tokenizer: Any, see
     config = library.LlavaConfig(
         vision_config=tower.config,
         text_config=model.config,
-        image_token_index=tokenizer.convert_tokens_to_ids(PLACEHOLDER),
+        image_token_index=image_id,
         vision_feature_layer=FEATURE_LAYER,
     )
     config.dtype = model.dtype

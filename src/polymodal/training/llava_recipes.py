@@ -56,7 +56,8 @@ def llava15_stage1() -> LlavaRecipe:
     """The projector alone learns what a picture's caption is."""
     return LlavaRecipe(
         name="llava15_stage1",
-        sources={"rates, batch": PAPER, "form": f"{SCRIPTS}/pretrain.sh (--version plain)"} | COMMON,
+        sources={"rates, batch": PAPER, "form": f"{SCRIPTS}/pretrain.sh (--version plain)"}
+        | COMMON,
         rates=(("*multi_modal_projector*", 1e-3), ("*", None)),
         form="plain",
         grouped=False,

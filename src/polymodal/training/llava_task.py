@@ -89,7 +89,7 @@ class LlavaTask:
         """See `Task.step`.
 
         Raises:
-            TrainingError: no token of the batch is to be learnt; a conversation's loss is no number.
+            TrainingError: the batch has no answer; a conversation's loss is no number.
         """
         inputs = batch.inputs
         count = sum_over_ranks((inputs["labels"][:, 1:] != IGNORED).sum())

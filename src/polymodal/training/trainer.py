@@ -177,8 +177,8 @@ class Trainer:
         names = ", ".join(batch.names[:8]) + (", ..." if len(batch.names) > 8 else "")
         raise TrainingError(
             f"the {what} of step {self.step + 1} is {float(value)}, so the run stopped before it"
-            f" changed a weight. The batch: {names}. The last checkpoint: {self._kept()}. Look at these"
-            " items, or lower the rates or clip_norm."
+            f" changed a weight. The batch: {names}. The last checkpoint: {self._kept()}. Look at"
+            " these items, or lower the rates or clip_norm."
         )
 
     def _kept(self) -> str:
