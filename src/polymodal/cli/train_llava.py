@@ -54,9 +54,10 @@ def align(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Join a vision tower and a language model: stage 1 of LLaVA, the projector alone.
+    """Join a vision tower and a language model (stage 1 of LLaVA).
 
-    FOLDER becomes one model of the two, which `train instruct -m FOLDER` goes on from.
+    Only the projector between them trains. FOLDER becomes one model, which `train instruct -m
+    FOLDER` goes on from.
     """
     require_training()
     from polymodal.training.llava_model import assemble
@@ -80,9 +81,7 @@ def instruct(
     ],
     model: Annotated[
         str,
-        typer.Option(
-            "--model", "-m", metavar="NAME", help="A folder of `align`, or a LLaVA."
-        ),
+        typer.Option("--model", "-m", metavar="NAME", help="A folder of `align`, or a LLaVA."),
     ],
     output: Into,
     recipe: Annotated[
@@ -98,7 +97,7 @@ def instruct(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach a model that sees to answer: stage 2 of LLaVA, or LoRA.
+    """Teach it to answer (stage 2 of LLaVA, or LoRA).
 
     The finished FOLDER is a model for every verb: polymodal ask PICTURE -q QUESTION -m FOLDER.
     """

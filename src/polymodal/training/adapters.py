@@ -7,6 +7,7 @@ tower too, and say nothing. Merged, the adapters are gone into the weights and c
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def adapt(model: Any, *, rank: int, alpha: int, dropout: float) -> Any:
     config = peft.LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=paths
     )
-    adapted = peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks by transformers' former names
+        adapted = peft.get_peft_model(model, config)
     touched = {name for name, _ in model.named_modules() if name.endswith(".lora_A")}
     assert {name.removesuffix(".lora_A") for name in touched} == set(paths)
     return adapted

@@ -91,27 +91,12 @@ class Chat:
             )
 
     def encode(self, turns: Sequence[Turn], tokens_per_picture: int) -> Encoded:
-        """A conversation by the chat template.
+        """A conversation by the chat template, up to the end of its last answer.
 
         Raises:
             UsageError: the template writes earlier turns otherwise once later ones follow.
         """
-        turns = list(turns)
-        text = self._written(turns, prompt=False)
-        spans, end = [], 0
-        for number, turn in enumerate(turns):
-            if turn.role != "assistant":
-                continue
-            before = self._written(turns[:number], prompt=True)
-            upto = self._written(turns[: number + 1], prompt=False).rstrip()
-            if not (text.startswith(before) and upto.startswith(before) and text.startswith(upto)):
-                raise UsageError(
-                    f"the chat template of {self._name} writes a turn otherwise once others follow"
-                    " it, so its answers cannot be marked: use conversations of one question."
-                )
-            end = len(upto)
-            spans.append((len(before), end))
-        text = text[:end] if end else text
+        text, spans = self._marked(list(turns))
         ids = self._ids(text)
         answers = [False] * len(ids)
         for start, stop in spans:
@@ -119,7 +104,7 @@ class Chat:
             last, whole = _shared(self._ids(text[:stop]), ids)
             last += not whole
             answers[first:last] = [True] * (last - first)
-        if end and not text.endswith(self._specials):
+        if not text.endswith(self._specials):
             ids.append(self._tokenizer.eos_token_id)
             answers.append(True)
         bos = self._tokenizer.bos_token
@@ -136,6 +121,35 @@ class Chat:
         """Id of the token that ends an answer."""
         encoded = self.encode([Turn("user", "a"), Turn("assistant", "b")], 1)
         return encoded.ids[-1]
+
+    def _marked(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
+        """The text, and from where to where each answer goes in it.
+
+        Before an answer stands what the checkpoint is asked with, also where the template writes
+        turns that have been answered otherwise (LLaVA-OneVision's does, by a space).
+        """
+        text, done = "", ""
+        spans: list[tuple[int, int]] = []
+        for number, turn in enumerate(turns):
+            if turn.role != "assistant":
+                continue
+            head = self._written(turns[:number], prompt=False)
+            asked = self._written(turns[:number], prompt=True)
+            whole = self._written(turns[: number + 1], prompt=False)
+            prompt, piece = asked[len(head) :], whole[len(head) :]
+            at = piece.rfind(self._writer.harmless(turn.text.strip()))
+            grows = head.startswith(done) and asked.startswith(head) and whole.startswith(head)
+            if not grows or not (piece.startswith(prompt) or at >= 0):
+                raise UsageError(
+                    f"the chat template of {self._name} writes a turn otherwise once others follow"
+                    " it, so its answers cannot be marked: use conversations of one question."
+                )
+            if not piece.startswith(prompt):
+                piece = prompt + piece[at:]
+            text += head[len(done) :]
+            spans.append((len(text) + len(prompt), len(text) + len(piece.rstrip())))
+            text, done = text + piece, whole
+        return text[: spans[-1][1]], spans
 
     def _written(self, turns: Sequence[Turn], *, prompt: bool) -> str:
         if not turns:

@@ -14,7 +14,12 @@ from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from polymodal.errors import UsageError
 from polymodal.models.hub_loading import Source
 from polymodal.nn.losses import InfoNCE, SigLIP
-from polymodal.training.contrastive_task import ContrastiveTask, check_batch, spread
+from polymodal.training.contrastive_task import (
+    ContrastiveTask,
+    check_batch,
+    recompute_activations,
+    spread,
+)
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.loading import Loader, PairSamples
 from polymodal.training.pairs import Pairs
@@ -60,7 +65,7 @@ class ContrastiveRun:
         check_batch(self.recipe, self.recipe.chunks)
         self.tower = self._tower()
         if self.recipe.recompute:
-            self.tower.encoder.model.gradient_checkpointing_enable()
+            recompute_activations(self.tower.encoder.model)
         samples = PairSamples(self.data, self.tower.preparation, self.recipe.seed)
         self.loader = Loader(
             samples,

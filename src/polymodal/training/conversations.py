@@ -151,13 +151,13 @@ def _turns(said: Any) -> list[Turn] | str:
         if role is None or not isinstance(text, str):
             return f"a turn is from {each.get('from')!r}; known: {', '.join(ROLES)}"
         turns.append(Turn(role, text))
-    spoken = turns[1:] if turns and turns[0].role == "system" else turns
+    system = turns[:1] if turns and turns[0].role == "system" else []
+    spoken = turns[len(system) :]
     if spoken and spoken[0].role == "assistant":  # ShareGPT begins so; LLaVA drops it too
-        turns.remove(spoken[0])
         spoken = spoken[1:]
     expected = ["user", "assistant"] * (len(spoken) // 2)
     if not spoken or [turn.role for turn in spoken] != expected:
         return "its turns do not alternate from a question to an answer"
     if any(not turn.text.strip() for turn in spoken):
         return "a question or an answer is empty"
-    return turns
+    return [*system, *spoken]

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from polymodal.errors import UsageError
 from polymodal.training.adapters import adapt, merge_adapters, save_adapters
-from polymodal.training.contrastive_task import spread
+from polymodal.training.contrastive_task import recompute_activations, spread
 from polymodal.training.conversations import Dialogues
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.llava_data import Collator, DialogueSamples, grouped_order, rows_of
@@ -62,9 +62,7 @@ class LlavaRun:
         if recipe.chunks < 1:
             raise UsageError("chunks is 1 or more: the parts that a batch is cut into.")
         if recipe.recompute:
-            model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            recompute_activations(model)
         torch.manual_seed(recipe.seed)
         self.adapted = (
             adapt(model, rank=recipe.rank, alpha=recipe.alpha, dropout=recipe.dropout)
