@@ -61,7 +61,7 @@ def test_the_cards_numbers_are_fitted_anew(tuned):
     folder, _, _, _ = tuned
     new, old = (open_embedder(str(name)).calibration for name in (folder, "starter"))
     assert new.match_scale != old.match_scale
-    assert 0 < new.classify_temperature
+    assert new.classify_temperature > 0
     assert new.match_scale > 0
 
 

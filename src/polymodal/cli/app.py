@@ -160,5 +160,12 @@ _nest(
     memory.accuracy,
     memory.export,
 )
-_nest("train", "Train models on own data: contrastive.", train.contrastive, panel="Train")
+_nest(
+    "train",
+    "Train on own data: contrastive, align, instruct.",
+    train.contrastive,
+    train.align,
+    train.instruct,
+    panel="Train",
+)
 _register("Start", demo.demo)

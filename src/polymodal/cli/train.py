@@ -16,7 +16,7 @@ from polymodal.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     from polymodal.training.pairs import Pairs
 
-__all__ = ["contrastive"]
+__all__ = ["align", "contrastive", "instruct"]
 
 Data = Annotated[
     str,
@@ -110,6 +110,89 @@ def contrastive(
         out.text(f"{output} is trained: use it with -m {output}")
 
 
+Dialogues = Annotated[
+    str, typer.Argument(metavar="DATA", help="Conversations in LLaVA's JSON; pictures beside it.")
+]
+
+
+def align(
+    data: Dialogues,
+    output: Into,
+    vision: Annotated[str, typer.Option(metavar="NAME", help="A CLIP or SigLIP checkpoint.")],
+    language: Annotated[str, typer.Option(metavar="NAME", help="A causal language model.")],
+    assign: Assign = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu", help="Where to train.")] = "auto",
+    resume: Resume = False,
+    accept_changes: AcceptChanges = False,
+    quiet: Quiet = False,
+) -> None:
+    """Join an image tower and a language model: train the projector between them.
+
+    Stage 1 of LLaVA 1.5 (recipe llava15_stage1): only answers are learned. FOLDER is then what
+    `train instruct` starts from, and a model for caption, ask and extract.
+    """
+    _require_torch()
+    from polymodal.training.instruct import joined
+    from polymodal.training.recipes_llava import llava15_stage1
+    from polymodal.training.settings import overridden
+
+    out = Output(as_json=False, quiet=quiet)
+    recipe = overridden(llava15_stage1(), assign or [])
+    model, processor = joined(checkpoint_source(vision), checkpoint_source(language), recipe.seed)
+    name = f"{vision} and {language}"
+    _instruct((recipe, model, processor, name), data, device, out)(
+        output, resume=resume, accept_changes=accept_changes
+    )
+
+
+def instruct(
+    data: Dialogues,
+    output: Into,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A LLaVA: of `train align`, say.")
+    ],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="llava15_stage2 or llava15_lora.")
+    ] = "llava15_lora",
+    assign: Assign = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu", help="Where to train.")] = "auto",
+    resume: Resume = False,
+    accept_changes: AcceptChanges = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach a model that sees to answer: language model and projector, whole or by LoRA.
+
+    FOLDER is then a model for caption, ask and extract: polymodal ask ... -m FOLDER.
+    """
+    _require_torch()
+    from polymodal.training.instruct import loaded
+    from polymodal.training.recipes_llava import llava_recipe_called
+    from polymodal.training.settings import overridden
+
+    out = Output(as_json=False, quiet=quiet)
+    chosen = overridden(llava_recipe_called(recipe), assign or [])
+    whole, processor = loaded(checkpoint_source(model))
+    _instruct((chosen, whole, processor, model), data, device, out)(
+        output, resume=resume, accept_changes=accept_changes
+    )
+
+
+def _instruct(made: Any, data: str, device: str, out: Output) -> Any:
+    """What runs either stage into a folder."""
+    from polymodal.training.conversations import open_conversations
+    from polymodal.training.instruct import InstructRun
+
+    conversations = open_conversations(data)
+    _name_skipped(conversations, data, out)
+
+    def run(output: str, **how: bool) -> None:
+        with _processes(device) as where:
+            InstructRun(*made, conversations, where).run(Path(output), out.note, **how)
+        out.text(f"{output} is trained: use it with -m {output}")
+
+    return run
+
+
 def _require_torch() -> None:
     for package in ("torch", "transformers", "tokenizers"):
         if find_spec(package) is None:
@@ -123,13 +206,17 @@ def _opened(source: str, classes: str | None, out: Output) -> Pairs:
     from polymodal.training.pairs import open_pairs
 
     pairs = open_pairs(source, classes=classes)
-    for line in pairs.skipped[:SHOWN]:
-        out.note(f"skipped: {line}")
-    if len(pairs.skipped) > SHOWN:
-        out.note(f"... and {len(pairs.skipped) - SHOWN} more")
-    if pairs.skipped:
-        out.note(f"{source}: {len(pairs)} items, {len(pairs.skipped)} skipped")
+    _name_skipped(pairs, source, out)
     return pairs
+
+
+def _name_skipped(data: Any, source: str, out: Output) -> None:
+    for line in data.skipped[:SHOWN]:
+        out.note(f"skipped: {line}")
+    if len(data.skipped) > SHOWN:
+        out.note(f"... and {len(data.skipped) - SHOWN} more")
+    if data.skipped:
+        out.note(f"{source}: {len(data)} items, {len(data.skipped)} skipped")
 
 
 def _contrastive_run(
