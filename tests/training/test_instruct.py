@@ -222,7 +222,6 @@ def test_a_model_joined_aligned_and_instructed_answers_by_its_folders_name(data,
     command("train", "instruct", data, *folders, *few, *taught)
     said = command("caption", data.parent / "red" / "0.jpg", "-m", tmp_path / "my-llava", "--json")
     found = json.loads(said.splitlines()[0])
-    assert found["model"].startswith("my-llava")
     assert found["caption"]
 
 

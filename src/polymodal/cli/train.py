@@ -88,7 +88,7 @@ def contrastive(
     from polymodal.training.recipes import recipe_called
     from polymodal.training.settings import overridden
 
-    out = Output(as_json=as_json, quiet=quiet)
+    out = _output(quiet, as_json=as_json)
     name = recipe or ("starter_finetune" if model == "starter" else "clip_finetune")
     chosen = overridden(recipe_called(name), assign or [])
     if keep is not None and name != "starter_finetune":
@@ -106,8 +106,7 @@ def contrastive(
                 out.remark(line)
             return
         scores = run.run(Path(output), out.note, resume=resume, accept_changes=accept_changes)
-        out.line({"model": output, "scores": scores})
-        out.text(f"{output} is trained: use it with -m {output}")
+        _say_trained(out, output, scores)
 
 
 Dialogues = Annotated[
@@ -136,7 +135,7 @@ def align(
     from polymodal.training.recipes_llava import llava15_stage1
     from polymodal.training.settings import overridden
 
-    out = Output(as_json=False, quiet=quiet)
+    out = _output(quiet)
     recipe = overridden(llava15_stage1(), assign or [])
     model, processor = joined(checkpoint_source(vision), checkpoint_source(language), recipe.seed)
     name = f"{vision} and {language}"
@@ -169,7 +168,7 @@ def instruct(
     from polymodal.training.recipes_llava import llava_recipe_called
     from polymodal.training.settings import overridden
 
-    out = Output(as_json=False, quiet=quiet)
+    out = _output(quiet)
     chosen = overridden(llava_recipe_called(recipe), assign or [])
     whole, processor = loaded(checkpoint_source(model))
     _instruct((chosen, whole, processor, model), data, device, out)(
@@ -177,7 +176,7 @@ def instruct(
     )
 
 
-def _instruct(made: Any, data: str, device: str, out: Output) -> Any:
+def _instruct(made: tuple[Any, Any, Any, str], data: str, device: str, out: Output) -> Any:
     """What runs either stage into a folder."""
     from polymodal.training.conversations import open_conversations
     from polymodal.training.instruct import InstructRun
@@ -187,10 +186,23 @@ def _instruct(made: Any, data: str, device: str, out: Output) -> Any:
 
     def run(output: str, **how: bool) -> None:
         with _processes(device) as where:
-            InstructRun(*made, conversations, where).run(Path(output), out.note, **how)
-        out.text(f"{output} is trained: use it with -m {output}")
+            task = InstructRun(*made, data=conversations, device=where)
+            task.run(Path(output), out.note, **how)
+            _say_trained(out, output, {})
 
     return run
+
+
+def _output(quiet: bool, *, as_json: bool = False) -> Output:
+    """Under torchrun the first process speaks for all."""
+    others = os.environ.get("RANK", "0") != "0"
+    return Output(as_json=as_json and not others, quiet=quiet or others)
+
+
+def _say_trained(out: Output, folder: str, scores: dict[str, float]) -> None:
+    out.line({"model": folder, "scores": scores})
+    if not out.as_json:
+        out.remark(f"{folder} is trained: use it with -m {folder}")
 
 
 def _require_torch() -> None:
@@ -294,4 +306,6 @@ class _processes:  # noqa: N801
         import torch
 
         if torch.distributed.is_initialized():
+            if error[0] is None:
+                torch.distributed.barrier()  # the first may still be writing the model
             torch.distributed.destroy_process_group()
