@@ -110,7 +110,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
 
 
 def test_a_tokenizer_without_the_image_token_is_refused():
-    with pytest.raises(UsageError, match="has no image token '<image>'.*train align"):
+    with pytest.raises(UsageError, match=r"has no image token '<image>'.*train align"):
         Chat("it", OnlyText(pieces(), USER_ASSISTANT), "llava", "llama")
 
 

@@ -1,4 +1,4 @@
-"""The worked path of docs/training-llava.md: two parts that know nothing become a model that sees."""
+"""The worked path of docs/training-llava.md: two parts that know nothing become one that sees."""
 
 import json
 

@@ -107,7 +107,7 @@ def test_a_tower_without_patches_is_refused(parts, tmp_path):
 
 
 def test_another_family_and_parts_that_do_not_fit_are_refused(parts, tmp_path):
-    with pytest.raises(UsageError, match="family 'clip'.*train align"):
+    with pytest.raises(UsageError, match=r"family 'clip'.*train align"):
         load_llava(tiny_llava.source(parts / "clip"))
     folder = tiny_generators.llava(tmp_path / "llava")
     config = json.loads((folder / "config.json").read_text())

@@ -9,6 +9,7 @@ from polymodal import UsageError
 from polymodal.training.loading import Loader, PairSamples
 from polymodal.training.pairs import open_pairs
 from polymodal.training.pictures import Preparation
+from polymodal.training.ranks import Ranks
 from tests.training import tiny
 
 
@@ -127,6 +128,21 @@ def test_a_batch_larger_than_the_data_says_what_would_fit(tmp_path):
     pairs = open_pairs(tiny.table(tmp_path / "data"))
     with pytest.raises(UsageError, match="set `batch` to 24 or less"):
         loader(pairs, batch=25)
+
+
+def test_processes_that_do_not_divide_the_batch_are_refused(tmp_path, monkeypatch):
+    pairs = open_pairs(tiny.table(tmp_path / "data"))
+    monkeypatch.setattr("polymodal.training.loading.ranks", lambda: Ranks(0, 4))
+    with pytest.raises(UsageError, match=r"6 cannot be shared by 4 processes.*such as 8"):
+        loader(pairs, batch=6)
+    shares = []
+    for rank in range(4):
+        monkeypatch.setattr("polymodal.training.loading.ranks", lambda r=rank: Ranks(r, 4))
+        shares.append(seen(loader(pairs, batch=8).from_step(0, 3)))
+    monkeypatch.undo()
+    whole = seen(loader(pairs, batch=8).from_step(0, 3))
+    joined = [shares[r][2 * s + i] for s in range(3) for r in range(4) for i in range(2)]
+    assert joined == whole  # the batch is the same on any number of processes
 
 
 def test_a_crop_keeps_proportions():

@@ -163,7 +163,7 @@ _nest(
 )
 _nest(
     "train",
-    "Train models on own data: contrastive, align, instruct.",
+    "Train on own data: contrastive, align, instruct.",
     train.contrastive,
     train_llava.align,
     train_llava.instruct,

@@ -1,4 +1,4 @@
-"""Training: `polymodal train contrastive DATA -m MODEL -o FOLDER`."""
+"""Training: `polymodal train contrastive DATA -m MODEL -o FOLDER`; what all commands share."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def contrastive(
     from polymodal.training.recipes import recipe_called
     from polymodal.training.settings import overridden
 
-    out = Output(as_json=as_json, quiet=quiet)
+    out = output_for(quiet, as_json=as_json)
     name = recipe or ("starter_finetune" if model == "starter" else "clip_finetune")
     chosen = overridden(recipe_called(name), assign or [])
     if keep is not None and name != "starter_finetune":
@@ -106,8 +106,20 @@ def contrastive(
                 out.remark(line)
             return
         scores = run.run(Path(output), out.note, resume=resume, accept_changes=accept_changes)
-        out.line({"model": output, "scores": scores})
-        out.text(f"{output} is trained: use it with -m {output}")
+        say_trained(out, output, scores)
+
+
+def output_for(quiet: bool, *, as_json: bool = False) -> Output:
+    """Under torchrun the first process speaks for all."""
+    others = os.environ.get("RANK", "0") != "0"
+    return Output(as_json=as_json and not others, quiet=quiet or others)
+
+
+def say_trained(out: Output, folder: str, scores: dict[str, float]) -> None:
+    """What came of a run."""
+    out.line({"model": folder, "scores": scores})
+    if not out.as_json:
+        out.remark(f"{folder} is trained: use it with -m {folder}")
 
 
 def require_training() -> None:
@@ -216,4 +228,6 @@ class processes:  # noqa: N801
         import torch
 
         if torch.distributed.is_initialized():
+            if error[0] is None:
+                torch.distributed.barrier()  # the first may still be writing the model
             torch.distributed.destroy_process_group()

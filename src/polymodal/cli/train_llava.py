@@ -18,8 +18,10 @@ from polymodal.cli.train import (
     Validation,
     checkpoint_source,
     name_skipped,
+    output_for,
     processes,
     require_training,
+    say_trained,
 )
 
 __all__ = ["align", "instruct"]
@@ -70,7 +72,7 @@ def align(
         tower = checkpoint_source(vision, any_kind=True)
         return assemble(tower, checkpoint_source(language), seed=chosen.seed)
 
-    out = Output(as_json=as_json, quiet=quiet)
+    out = output_for(quiet, as_json=as_json)
     how = {"resume": resume, "accept_changes": accept_changes}
     _run(chosen, build, (data, validation, images), output, device, out, how, dry_run=dry_run)
 
@@ -111,7 +113,7 @@ def instruct(
     def build() -> Any:
         return load_llava(checkpoint_source(model))
 
-    out = Output(as_json=as_json, quiet=quiet)
+    out = output_for(quiet, as_json=as_json)
     how = {"resume": resume, "accept_changes": accept_changes}
     _run(chosen, build, (data, validation, images), output, device, out, how, dry_run=dry_run)
 
@@ -141,5 +143,4 @@ def _run(
                 out.remark(line)
             return
         scores = run.run(Path(output), out.note, **how)
-        out.line({"model": output, "scores": scores})
-        out.text(f"{output} is trained: use it with -m {output}")
+        say_trained(out, output, scores)

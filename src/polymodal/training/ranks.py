@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Ranks", "gathered", "mean_over_ranks", "ranks", "sum_over_ranks"]
+__all__ = ["Ranks", "gathered", "mean_over_ranks", "ranks", "sum_over_ranks", "wait_for_all"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ def ranks() -> Ranks:
     if not (dist.is_available() and dist.is_initialized()):
         return Ranks(0, 1)
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def wait_for_all() -> None:
+    """Go on when every rank is here."""
+    if ranks().world > 1:
+        dist.barrier()
 
 
 class _Gather(torch.autograd.Function):

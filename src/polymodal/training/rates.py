@@ -31,7 +31,8 @@ def parameter_groups(model: nn.Module, rates: Rates, decay: float) -> list[dict[
     """
     used: set[str] = set()
     groups: dict[tuple[float, bool, str], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
+    for full, parameter in model.named_parameters():
+        name = ".".join(part for part in full.split(".") if part != "module")  # DDP's wrapper
         found = next((each for each in rates if fnmatchcase(name, each[0])), None)
         if found is None:
             patterns = ", ".join(pattern for pattern, _ in rates)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import UsageError
+from polymodal.training.ranks import wait_for_all
 from polymodal.training.settings import Recipe, differences
 
 __all__ = ["RunFolder", "recorded", "write_card"]
@@ -134,6 +135,7 @@ class RunFolder:
                     + "\n  ".join(changed)
                     + "\nTo go on with the new ones, add --accept-changes."
                 )
+        wait_for_all()  # the first writes what the others have looked at
         if self._writes:
             self.path.mkdir(parents=True, exist_ok=True)
             beside = file.with_suffix(".part")

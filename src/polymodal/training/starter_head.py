@@ -10,6 +10,7 @@ Legend of shapes: B items, D width of the space, F features.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,7 @@ def append_head(tower: Path, head: StarterHead, out: Path) -> None:
         numpy_helper.from_array(value.detach().cpu().float().numpy(), f"head/{name}")
         for name, value in arrays.items()
     )
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Concat", ["before", "=features"], "inputs", {"axis": 1}),
         ("Sub", ["inputs", "mean"], "centred", {}),
         ("Mul", ["centred", "scale"], "standard", {}),
