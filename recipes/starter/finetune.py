@@ -18,7 +18,6 @@ from pathlib import Path
 from recipes.starter import data, evaluate
 from recipes.starter.manifest import WEIGHTS
 
-KEPT = 300
 SHOWN = {
     "clothing_validation_zero_shot_folder_words": "clothing validation, zero-shot, folder names",
     "clothing_validation_zero_shot_natural_words": "the same, natural words",
@@ -30,7 +29,7 @@ SHOWN = {
 }
 
 
-def fine_tune(root: Path, scratch: Path, out: Path) -> None:
+def fine_tune(root: Path, scratch: Path, out: Path, kept: int) -> None:
     """The command line on the clothing photographs."""
     said = {name: list(dict.fromkeys(words[name] for words in data.CLOTHING_WORDINGS.values()))
             for name in data.DESCRIPTIVE}  # fmt: skip
@@ -38,11 +37,12 @@ def fine_tune(root: Path, scratch: Path, out: Path) -> None:
     classes.write_text(json.dumps(said), encoding="utf-8")
     keep = scratch / "keep"
     keep.mkdir()
-    for number, path in enumerate(data.flickr(root, "train").paths[:KEPT]):
+    for number, path in enumerate(data.flickr(root, "train").paths[:kept]):
         (keep / f"{number}{path.suffix}").symlink_to(path.resolve())
     command = [sys.executable, "-m", "polymodal", "train", "contrastive"]
     command += [str(root / "clothing" / "train"), "-m", "starter", "-o", str(out)]
-    command += ["--classes", str(classes), "--keep", str(keep)]
+    command += ["--classes", str(classes)]
+    command += ["--keep", str(keep)] if kept else []
     command += ["--validation", str(root / "clothing" / "validation")]
     subprocess.run(command, check=True)
 
@@ -59,11 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fine-tune the starter on clothing, and score it.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="keep the model in this folder")
+    parser.add_argument("--kept", type=int, default=300, help="photographs that stay; 0 for none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         out = options.out or scratch / "shop"
-        fine_tune(options.data, scratch, out)
+        fine_tune(options.data, scratch, out, options.kept)
         before = scores(WEIGHTS / "embedder", options.data)
         after = scores(out / "embedder", options.data)
     print("| per cent | starter | fine-tuned | change |\n| --- | --- | --- | --- |")

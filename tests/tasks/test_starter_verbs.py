@@ -68,6 +68,15 @@ def test_every_policy_that_ships_runs(suite: pm.Suite) -> None:
     assert all(0 <= score <= 1 for score in verdict.scores.values())
 
 
+def test_the_probes_of_the_policy_are_of_the_starter_that_ships(suite: pm.Suite) -> None:
+    verdict = suite.moderate(photograph("astronaut"))
+    told = {each.criterion: each.explanation for each in verdict.findings}
+    assert told["watermark"].startswith("the probe says")
+    assert told["worn by a person"].startswith("the probe says")
+    assert verdict.scores["worn by a person"] >= 0.5
+    assert suite.moderate(photograph("coffee")).scores["worn by a person"] < 0.5
+
+
 @pytest.mark.slow
 def test_a_probe_is_as_good_as_logistic_regression(suite: pm.Suite) -> None:
     folder = data_or_skip("clothing")

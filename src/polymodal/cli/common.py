@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Inputs",
+    "doubted",
     "find_inputs",
     "lines_of",
     "name_the_starter",
@@ -165,3 +166,10 @@ def name_the_starter(model: str, out: Output) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch(exist_ok=False)
         out.note(STARTER_NOTE)
+
+
+def doubted(fit: float | None) -> str:
+    """What is said of a caption that the embedder does not see in the picture; or ""."""
+    from polymodal.tasks.caption import DOUBTED
+
+    return "it may not fit" if fit is not None and fit < DOUBTED else ""

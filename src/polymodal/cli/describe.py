@@ -9,6 +9,7 @@ import typer
 
 from polymodal.cli.common import (
     Inputs,
+    doubted,
     find_inputs,
     name_the_starter,
     open_suite,
@@ -90,11 +91,9 @@ def caption(
 
 
 def _sure(item: CaptionCandidate) -> str:
-    from polymodal.tasks.caption import DOUBTED
-
     said = [] if item.score is None else [f"{item.score:.2f}"]
-    if item.fit is not None and item.fit < DOUBTED:
-        said.append("it may not fit")
+    if doubt := doubted(item.fit):
+        said.append(doubt)
     return f" ({', '.join(said)})" if said else ""
 
 

@@ -111,6 +111,10 @@ class FeatureExtractor(Protocol):
         """Preprocessed pictures to float32 features, shape (n, f); not normalised."""
         ...
 
+    def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """What `embed_images` and `extract_features` give, from one pass."""
+        ...
+
 
 class Calibration(Protocol):
     """Numbers fitted on development data that turn cosines of one space into probabilities.

@@ -143,10 +143,10 @@ class StarterEmbedder:
         """See `FeatureExtractor.extract_features`."""
         return self._run_images(batch, ["features"], 0)[0]
 
-    def embed_and_features(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
-        """Vectors as `embed_images` gives them and features from the same pass."""
+    def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """See `FeatureExtractor.embed_and_extract`."""
         if not batch:
-            return self.embed_images(batch), np.zeros((0, 0), np.float32)
+            return self.embed_images(batch), self.extract_features(batch)
         vectors, features = self._run_images(batch, ["embedding", "features"], 0)
         return vectors, features
 

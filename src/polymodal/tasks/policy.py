@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from polymodal.errors import PolicyError
 from polymodal.tasks.measure import MEASURES
 
-__all__ = ["Criterion", "Measure", "Policy", "open_policy", "policy_names"]
+__all__ = ["Criterion", "Examples", "Measure", "Policy", "open_policy", "policy_names"]
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -61,6 +61,18 @@ class Measure(Strict):
         return self
 
 
+class Examples(Strict):
+    """A probe (`polymodal probe DIR -o FILE`): what pictures that meet the criterion look like.
+
+    Attributes:
+        file: where it is; not absolute: beside the policy's file.
+        label: the class of the probe that meets the criterion; its probability is the score.
+    """
+
+    file: Text
+    label: Text
+
+
 class Criterion(Strict):
     """One question about a picture, answered with a score from 0 to 1.
 
@@ -70,6 +82,8 @@ class Criterion(Strict):
         contrast: what one that does not looks like; by default the texts of the policy's
             criteria that speak the other way.
         threshold: the score from which it is met.
+        probe: examples instead of texts; texts, where there are some, answer for a model that the
+            probe was not trained on.
         measure: a measured number that is combined with the model's word.
     """
 
@@ -78,6 +92,7 @@ class Criterion(Strict):
     texts: tuple[Text, ...] = ()
     contrast: tuple[Text, ...] = ()
     threshold: Share = 0.5
+    probe: Examples | None = None
     measure: Measure | None = None
 
 
@@ -96,6 +111,7 @@ class Policy(Strict):
             raise ValueError(f"the criterion {twice[0]!r} is there twice")
         for criterion in self.criteria:
             alone = criterion.measure is not None and criterion.measure.weight == 1.0
+            alone = alone or (criterion.probe is not None and not criterion.texts)
             if not alone and not self.contrast_of(criterion):
                 raise ValueError(
                     f"the criterion {criterion.name!r} needs contrast: texts of what does not"
@@ -133,10 +149,12 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
         return policy
     name = os.fspath(policy)
     if name in policy_names():
-        text = (files("polymodal.tasks") / "policies" / f"{name}.toml").read_text("utf-8")
-        return parse_policy(text, name)
+        folder = files("polymodal.tasks") / "policies"
+        shipped = parse_policy((folder / f"{name}.toml").read_text("utf-8"), name)
+        return _beside(shipped, Path(str(folder)))
     try:
-        return parse_policy(Path(name).read_text(encoding="utf-8"), name)
+        found = parse_policy(Path(name).read_text(encoding="utf-8"), name)
+        return _beside(found, Path(name).parent)
     except FileNotFoundError:
         known = policy_names()
         raise PolicyError(
@@ -146,6 +164,19 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise PolicyError(f"the policy file {name} cannot be read: {reason}.") from error
+
+
+def _beside(policy: Policy, folder: Path) -> Policy:
+    """The policy with its probes' files found from the folder that it stands in."""
+
+    def found(criterion: Criterion) -> Criterion:
+        if criterion.probe is None:
+            return criterion
+        file = str(folder / Path(criterion.probe.file).expanduser())
+        probe = criterion.probe.model_copy(update={"file": file})
+        return criterion.model_copy(update={"probe": probe})
+
+    return policy.model_copy(update={"criteria": tuple(map(found, policy.criteria))})
 
 
 def parse_policy(text: str, source: str) -> Policy:
@@ -175,7 +206,8 @@ def _reason(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         key = str(detail["loc"][-1])
         parents: dict[int, type[BaseModel]] = {1: Policy, 3: Criterion, 4: Measure}
-        fields = list(parents[len(detail["loc"])].model_fields)
+        within = Examples if "probe" in detail["loc"] else parents[len(detail["loc"])]
+        fields = list(within.model_fields)
         return f"{where}: there is no such key{_nearest(key, fields)} (keys: {', '.join(fields)})"
     if detail["loc"] == ("criteria",):
         return "criteria: a policy needs at least one table [[criteria]] with name and approve"

@@ -276,7 +276,7 @@ class StarterRun:
                     continue
                 kept.append(number)
                 batch.append(self.embedder.preprocess(picture.image))
-            vectors, features = self.embedder.embed_and_features(batch)
+            vectors, features = self.embedder.embed_and_extract(batch)
             rows.append(np.concatenate([vectors, features], 1))
             if start and start % (READ * 10) == 0:
                 self.say(f"{start} of {len(items)} {what} seen")
