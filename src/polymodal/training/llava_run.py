@@ -69,7 +69,7 @@ class LlavaRun:
             if recipe.rank
             else None
         )
-        self.model: nn.Module = AnswerLoss(model)
+        self.model: nn.Module = AnswerLoss(model, self.llava.side_px)
         self.groups = parameter_groups(self.model, recipe.rates, recipe.decay)
         for parameter in self.model.parameters():
             # What is frozen may stay as it was stored where the arithmetic is no finer anyway.

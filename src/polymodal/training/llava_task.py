@@ -32,10 +32,11 @@ VALIDATED = 8
 class AnswerLoss(nn.Module):
     """What answers cost, by conversation."""
 
-    def __init__(self, llava: nn.Module) -> None:
-        """For a `LlavaForConditionalGeneration`."""
+    def __init__(self, llava: nn.Module, side_px: int) -> None:
+        """For a `LlavaForConditionalGeneration` whose pictures have that side."""
         super().__init__()
         self.llava = llava
+        self._side_px = side_px
 
     def forward(
         self, ids_BT: Tensor, mask_BT: Tensor, labels_BT: Tensor, pixels: Tensor | None
@@ -44,6 +45,7 @@ class AnswerLoss(nn.Module):
         inner = self.llava.model
         if pixels is not None:
             pixels = pixels.to(inner.vision_tower.dtype)
+        unseen = self._unseen(ids_BT.device) if pixels is None else None
         hidden_BTD = inner(
             input_ids=ids_BT, attention_mask=mask_BT, pixel_values=pixels, use_cache=False
         ).last_hidden_state
@@ -54,11 +56,24 @@ class AnswerLoss(nn.Module):
         zero_B = logits_AV.new_zeros(len(ids_BT))
         loss_A = F.cross_entropy(logits_AV, target_A, reduction="none")
         loss_B = zero_B.index_add(0, row_A, loss_A)
-        if pixels is None:  # ranks wait for every trained parameter's gradient
-            trained = [p for p in inner.multi_modal_projector.parameters() if p.requires_grad]
-            loss_B = loss_B + sum(p.sum() for p in trained) * 0.0
+        if unseen is not None:
+            loss_B = loss_B + unseen
         right_A = (logits_AV.detach().argmax(1) == target_A).float()
         return loss_B, zero_B.index_add(0, row_A, right_A)
+
+    def _unseen(self, device: torch.device) -> Tensor:
+        """Zero, with a gradient of zero at the projector, for conversations without pictures.
+
+        Ranks wait for each other's gradients and, of shards, weights: all use the same modules.
+        """
+        inner = self.llava.model
+        if ranks().world > 1:
+            shape = (1, 3, self._side_px, self._side_px)
+            blank = torch.zeros(shape, dtype=inner.vision_tower.dtype, device=device)
+            seen = inner.get_image_features(pixel_values=blank).pooler_output
+            return torch.cat(list(seen)).float().sum() * 0.0
+        zero = torch.zeros((), device=device)
+        return sum((p.sum() for p in inner.multi_modal_projector.parameters()), zero) * 0.0
 
     def train(self, mode: bool = True) -> AnswerLoss:
         """As of any module; a tower that is frozen drops nothing."""
