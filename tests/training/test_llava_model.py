@@ -106,6 +106,15 @@ def test_a_tower_without_patches_is_refused(parts, tmp_path):
         assemble(tiny_llava.source(tmp_path), tiny_llava.source(parts / "llama"), seed=0)
 
 
+@pytest.mark.parametrize("other", ["clip", "whole"])
+def test_what_is_no_language_model_alone_is_refused(parts, tmp_path, other):
+    if other == "whole":
+        tiny_llava.joined(parts / "clip", parts / "llama", tmp_path / "whole")
+    folder = {"clip": parts / "clip", "whole": tmp_path / "whole"}[other]
+    with pytest.raises(UsageError, match="no language model alone"):
+        assemble(tiny_llava.source(parts / "clip"), tiny_llava.source(folder), seed=0)
+
+
 def test_another_family_and_parts_that_do_not_fit_are_refused(parts, tmp_path):
     with pytest.raises(UsageError, match=r"family 'clip'.*train align"):
         load_llava(tiny_llava.source(parts / "clip"))

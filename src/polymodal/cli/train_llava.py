@@ -70,7 +70,7 @@ def align(
 
     def build() -> Any:
         tower = checkpoint_source(vision, any_kind=True)
-        return assemble(tower, checkpoint_source(language), seed=chosen.seed)
+        return assemble(tower, checkpoint_source(language, any_kind=True), seed=chosen.seed)
 
     out = output_for(quiet, as_json=as_json)
     how = {"resume": resume, "accept_changes": accept_changes}

@@ -82,7 +82,7 @@ def load_llava(source: Source) -> Llava:
         DamagedWeights, ModelUnavailable, MissingDependency: see `load_model`.
         UsageError: it is of another family; its tokenizer does not know the image token.
     """
-    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    config = _config(source)
     if config.get("model_type") != "llava":
         raise UsageError(
             f"{source.name} is of the family {config.get('model_type')!r}; what is trained here has"
@@ -107,6 +107,7 @@ def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
         UsageError: the tower gives no patches; the language model's head is not a plain matrix.
     """
     library = transformers(vision.name)
+    _check_language(language)
     tower = _tower(library, vision)
     images = load_processor(vision, "AutoImageProcessor")
     pixels = _pixels(vision.name, images)
@@ -158,6 +159,23 @@ def _whole(name: str, model: Any, processor: Any, licences: dict[str, str]) -> L
     inputs = processor(text=chat.image_token, images=[blank], return_tensors="pt")
     tokens = int((inputs["input_ids"] == chat.image_id).sum())
     return Llava(name, model.requires_grad_(True), processor, chat, tokens, side, licences)
+
+
+def _config(source: Source) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _check_language(source: Source) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+
+    config = _config(source)
+    if config.get("model_type") not in CAUSAL or "vision_config" in config:
+        raise UsageError(
+            f"{source.name} is of the family {config.get('model_type')!r}, which is no language"
+            " model alone: name one such as Qwen/Qwen2.5-0.5B-Instruct. A model that sees already"
+            " is for `polymodal train instruct`."
+        )
 
 
 def _tower(library: Any, source: Source) -> Any:
