@@ -99,7 +99,7 @@ def contrastive(
         if validation
         else None
     )
-    with _processes(device) as where:
+    with _Processes(device) as where:
         run = _contrastive_run(chosen, model, pairs, held_out, keep, where, out.note)
         if dry_run:
             for line in run.estimate().lines:
@@ -185,7 +185,7 @@ def _instruct(made: tuple[Any, Any, Any, str], data: str, device: str, out: Outp
     _name_skipped(conversations, data, out)
 
     def run(output: str, **how: bool) -> None:
-        with _processes(device) as where:
+        with _Processes(device) as where:
             task = InstructRun(*made, data=conversations, device=where)
             task.run(Path(output), out.note, **how)
             _say_trained(out, output, {})
@@ -283,7 +283,7 @@ def checkpoint_source(model: str) -> Any:
     return Source(found.name, found.folder, found.weights)
 
 
-class _processes:  # noqa: N801
+class _Processes:
     """The device of this process; under torchrun, the group of all of them."""
 
     def __init__(self, device: str) -> None:

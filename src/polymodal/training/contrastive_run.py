@@ -23,7 +23,12 @@ from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import ClipRecipe, ContrastiveRecipe
 from polymodal.training.runfolder import RunFolder, recorded, write_card
-from polymodal.training.towers import Tower, clip_from_nothing, load_towers
+from polymodal.training.towers import (
+    Tower,
+    clip_from_nothing,
+    load_towers,
+    recompute_activations,
+)
 from polymodal.training.trainer import WHOLE, Trainer, steps_of
 
 __all__ = ["ContrastiveRun", "loss_of"]
@@ -60,7 +65,7 @@ class ContrastiveRun:
         check_batch(self.recipe, self.recipe.chunks)
         self.tower = self._tower()
         if self.recipe.recompute:
-            self.tower.encoder.model.gradient_checkpointing_enable()
+            recompute_activations(self.tower.encoder.model)
         samples = PairSamples(self.data, self.tower.preparation, self.recipe.seed)
         self.loader = Loader(
             samples,

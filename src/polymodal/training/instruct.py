@@ -36,6 +36,7 @@ from polymodal.training.ranks import mean_over_ranks, ranks, sum_over_ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes_llava import LlavaRecipe
 from polymodal.training.runfolder import RunFolder, recorded, write_card
+from polymodal.training.towers import recompute_activations
 from polymodal.training.trainer import WHOLE, Trainer
 
 __all__ = ["InstructRun", "answer_step", "joined", "loaded", "lora_targets"]
@@ -228,7 +229,7 @@ class InstructRun:
             )
         self.model.requires_grad_(True)
         if self.recipe.recompute:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            recompute_activations(self.model)
         if self.recipe.lora_rank:
             import peft
 
