@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,6 +108,7 @@ def contrastive(
             return
         scores = run.run(Path(output), out.note, resume=resume, accept_changes=accept_changes)
         _say_trained(out, output, scores)
+        del run  # shards hold on to the processes' connections, which are closed now
 
 
 Dialogues = Annotated[
@@ -189,6 +191,7 @@ def _instruct(made: tuple[Any, Any, Any, str], data: str, device: str, out: Outp
             task = InstructRun(*made, data=conversations, device=where)
             task.run(Path(output), out.note, **how)
             _say_trained(out, output, {})
+            del task  # as above
 
     return run
 
@@ -308,4 +311,5 @@ class _Processes:
         if torch.distributed.is_initialized():
             if error[0] is None:
                 torch.distributed.barrier()  # the first may still be writing the model
+            gc.collect()
             torch.distributed.destroy_process_group()
