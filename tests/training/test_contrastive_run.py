@@ -222,6 +222,19 @@ def test_unknown_names_come_with_the_nearest(checkpoint, data, tmp_path):
         run(checkpoint, data, tmp_path / "run", "precision=int8")
 
 
+@pytest.mark.parametrize("value", ["precision=bfloat16", "precision=float16", "recompute=true"])
+def test_less_memory_ends_close_to_the_plain_run(checkpoint, data, tmp_path, value):
+    rates = 'rates=[["*",0.001]]'
+    run(checkpoint, data, tmp_path / "plain", rates)
+    run(checkpoint, data, tmp_path / "other", rates, value)
+    losses = [
+        json.loads((tmp_path / each / "log.jsonl").read_text().splitlines()[-1])["loss"]
+        for each in ("plain", "other")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] == losses[0] or not value.startswith("recompute")
+
+
 def test_every_recipe_says_where_its_values_are_from():
     for make in CONTRASTIVE.values():
         assert all(make().sources.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,7 +100,7 @@ def contrastive(
         if validation
         else None
     )
-    with processes(device) as where:
+    with Processes(device) as where:
         run = _contrastive_run(chosen, model, pairs, held_out, keep, where, out.note)
         if dry_run:
             for line in run.estimate().lines:
@@ -107,6 +108,7 @@ def contrastive(
             return
         scores = run.run(Path(output), out.note, resume=resume, accept_changes=accept_changes)
         say_trained(out, output, scores)
+        del run  # shards hold on to the processes' connections, which are closed now
 
 
 def output_for(quiet: bool, *, as_json: bool = False) -> Output:
@@ -205,7 +207,7 @@ def checkpoint_source(model: str, *, any_kind: bool = False) -> Any:
     return Source(found.name, found.folder, found.weights)
 
 
-class processes:  # noqa: N801
+class Processes:
     """The device of this process; under torchrun, the group of all of them."""
 
     def __init__(self, device: str) -> None:
@@ -230,4 +232,5 @@ class processes:  # noqa: N801
         if torch.distributed.is_initialized():
             if error[0] is None:
                 torch.distributed.barrier()  # the first may still be writing the model
+            gc.collect()
             torch.distributed.destroy_process_group()

@@ -14,12 +14,12 @@ from polymodal.cli.train import (
     Assign,
     DryRun,
     Into,
+    Processes,
     Resume,
     Validation,
     checkpoint_source,
     name_skipped,
     output_for,
-    processes,
     require_training,
     say_trained,
 )
@@ -136,7 +136,7 @@ def _run(
     dialogues = open_dialogues(source, images=images)
     name_skipped(dialogues, out)
     held_out = open_dialogues(validation, images=images) if validation else None
-    with processes(device) as where:
+    with Processes(device) as where:
         run = LlavaRun(recipe, build(), dialogues, held_out, where)
         if dry_run:
             for line in run.estimate().lines:
@@ -144,3 +144,4 @@ def _run(
             return
         scores = run.run(Path(output), out.note, **how)
         say_trained(out, output, scores)
+        del run  # as in `contrastive`

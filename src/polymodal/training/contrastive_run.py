@@ -17,7 +17,6 @@ from polymodal.nn.losses import InfoNCE, SigLIP
 from polymodal.training.contrastive_task import (
     ContrastiveTask,
     check_batch,
-    recompute_activations,
     spread,
 )
 from polymodal.training.estimate import Estimate, estimate
@@ -28,7 +27,12 @@ from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import ClipRecipe, ContrastiveRecipe
 from polymodal.training.runfolder import RunFolder, recorded, write_card
-from polymodal.training.towers import Tower, clip_from_nothing, load_towers
+from polymodal.training.towers import (
+    Tower,
+    clip_from_nothing,
+    load_towers,
+    recompute_activations,
+)
 from polymodal.training.trainer import WHOLE, Trainer, steps_of
 
 __all__ = ["ContrastiveRun", "loss_of"]

@@ -23,7 +23,6 @@ __all__ = [
     "autocast",
     "check_batch",
     "recalls",
-    "recompute_activations",
     "spread",
 ]
 
@@ -58,17 +57,6 @@ def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any
         device.type, dtype=getattr(torch, recipe.precision)
     )
     return context
-
-
-def recompute_activations(model: Any) -> None:
-    """Keep no activations of a transformers model's layers: backward makes them again."""
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    if enable is None:  # as transformers called it at first
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        enable()
-    # Frozen embeddings need no gradient for it, and one would reach into a frozen tower.
-    model.disable_input_require_grads()
 
 
 def spread(encoder: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from polymodal.errors import UsageError
 from polymodal.training.adapters import adapt, merge_adapters, save_adapters
-from polymodal.training.contrastive_task import recompute_activations, spread
+from polymodal.training.contrastive_task import spread
 from polymodal.training.conversations import Dialogues
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.llava_data import Collator, DialogueSamples, grouped_order, rows_of
@@ -28,6 +28,7 @@ from polymodal.training.loading import Loader
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.runfolder import RunFolder, recorded, write_card
+from polymodal.training.towers import recompute_activations
 from polymodal.training.trainer import WHOLE, Trainer, steps_of
 
 __all__ = ["ADAPTER", "LlavaRun"]

@@ -21,7 +21,7 @@ from polymodal.errors import UsageError
 from polymodal.models.hub_loading import Source, load_model, load_processor, quietly, transformers
 from polymodal.training.pictures import Preparation
 
-__all__ = ["HubTowers", "Tower", "clip_from_nothing", "load_towers"]
+__all__ = ["HubTowers", "Tower", "clip_from_nothing", "load_towers", "recompute_activations"]
 
 
 class HubTowers(nn.Module):
@@ -101,6 +101,18 @@ class Tower:
         with quietly(transformers(str(folder))):
             self.encoder.model.save_pretrained(folder, state_dict=state)
             self.processor.save_pretrained(folder)
+
+
+def recompute_activations(model: Any) -> None:
+    """Keep no activations for the backward pass: each layer's forward runs again there."""
+    # transformers renamed it within version 5.
+    newer = getattr(model, "activation_checkpointing_enable", None)
+    if newer is None:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        newer()
+        # A gradient at frozen embeddings is not needed for it, and reaches into a frozen tower.
+        model.disable_input_require_grads()
 
 
 def load_towers(source: Source, *, smallest: float = 1.0) -> Tower:
