@@ -237,6 +237,23 @@ def test_bfloat16_and_recomputing_train_too(root, tmp_path):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("recipe", ["llava15_stage1", "llava15_stage2", "llava15_lora"])
+def test_parts_stored_in_half_precision_train_and_stay_so(root, tmp_path, recipe):
+    half = tmp_path / "half"
+    whole = load_llava(tiny_llava.source(root / "whole"))
+    whole.model.config.dtype = torch.bfloat16
+    whole.save(half)
+    values = ("precision=bfloat16", *(LORA if recipe == "llava15_lora" else ()))
+    made = the_run(root, recipe, *values, start=half)
+    kinds = {p.dtype for p in made.model.parameters() if p.requires_grad}
+    assert kinds == {torch.float32}
+    assert "trained" in made.estimate().lines[0]
+    made.run(tmp_path / "run", lambda line: None)
+    before, after = load_file(half / "model.safetensors"), weights(tmp_path / "run")
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
+    assert not any("vision_tower" in name for name in changed(before, after))
+
+
 def test_the_card_and_the_record_say_what_was_run(root, tmp_path):
     chosen = overridden(recipe_of(ALIGN, "llava15_stage1"), FEW)
     parts = (tiny_llava.source(root / "clip"), tiny_llava.source(root / "llama"))

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from polymodal.errors import UsageError
 from polymodal.training.adapters import adapt, merge_adapters, save_adapters
-from polymodal.training.contrastive_task import spread
+from polymodal.training.contrastive_task import autocast, spread
 from polymodal.training.conversations import Dialogues
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.llava_data import Collator, DialogueSamples, grouped_order, rows_of
@@ -95,14 +95,15 @@ class LlavaRun:
         batch = next(self.loader.from_step(0, 1)).to(self.device)
         share = len(batch.names)
         rows = -(-share // self.recipe.chunks)
-        return estimate(
-            self.model.to(self.device).train(),
-            rows_of(batch.inputs, slice(0, rows)),
-            self.groups,
-            steps=steps_of(self.recipe, self.loader),
-            passes=share / rows,
-            ema=bool(self.recipe.ema),
-        )
+        with autocast(self.recipe, self.device):
+            return estimate(
+                self.model.to(self.device).train(),
+                rows_of(batch.inputs, slice(0, rows)),
+                self.groups,
+                steps=steps_of(self.recipe, self.loader),
+                passes=share / rows,
+                ema=bool(self.recipe.ema),
+            )
 
     def run(
         self,
