@@ -69,6 +69,7 @@ class Llava:
         with quietly(transformers(self.name)):
             self.model.save_pretrained(folder, state_dict=cast)
             self.processor.save_pretrained(folder)
+        _say_precision(folder / "config.json", str(dtype).removeprefix("torch."))
 
 
 def load_llava(source: Source) -> Llava:
@@ -138,6 +139,14 @@ def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
         pad_token_id=tokenizer.pad_token_id,
     )
     return made
+
+
+def _say_precision(file: Path, dtype: str) -> None:
+    """transformers writes the precision of the training, and loads weights in what is written."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = dtype
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _whole(name: str, model: Any, processor: Any, licences: dict[str, str]) -> Llava:
