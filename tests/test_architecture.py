@@ -14,8 +14,9 @@ import polymodal
 SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
+    {"choosing"},
     {"suite"},
-    {"suite_answers", "suite_captions", "suite_documents", "suite_speech"},
+    {"suite_answers", "suite_captions", "suite_documents", "suite_models", "suite_speech"},
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},

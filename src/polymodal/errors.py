@@ -11,7 +11,8 @@
     │   └── MediaTooLarge                    over a limit (bytes, pixels, frames)
     ├── SpaceMismatch                        vectors of different spaces were mixed   exit code 2
     ├── ModelUnavailable                     no source has the weights                exit code 3
-    │   └── DamagedWeights                   a weight file fails its checksum
+    │   ├── DamagedWeights                   a weight file fails its checksum
+    │   └── NotEnoughMemory                  a model, or one item of its work, does not fit
     ├── MissingDependency                    an extra is not installed                exit code 3
     ├── ModelError                       a model's service failed on one request      exit code 1
     ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
@@ -52,6 +53,7 @@ __all__ = [
     "MissingDependency",
     "ModelError",
     "ModelUnavailable",
+    "NotEnoughMemory",
     "PolicyError",
     "PolymodalError",
     "SpaceMismatch",
@@ -144,6 +146,10 @@ class ModelUnavailable(PolymodalError):
 
 class DamagedWeights(ModelUnavailable):
     """A weight file is missing or fails its checksum; the message names the file."""
+
+
+class NotEnoughMemory(ModelUnavailable):
+    """A model, or its work on one item, does not fit into memory; the message says what would."""
 
 
 class MissingDependency(PolymodalError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -12,17 +13,21 @@ from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
 from polymodal.cli import (
+    choosing,
     collections,
     demo,
     describe,
     documents,
     listen,
     memory,
+    models,
     search,
     sort,
     train,
     train_llava,
 )
+from polymodal.cli.loading import loads_models
+from polymodal.cli.writing import writes_answers
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -114,10 +119,19 @@ def root(
     """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
+WRITERS = (describe.caption, describe.ask, documents.extract)
+"""Commands whose answers a model that writes may give."""
+
+
 def _register(group: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_")
-        app.command(name, cls=Command, rich_help_panel=group)(function)
+        command = function
+        if function in WRITERS:
+            command = writes_answers(command)
+        if "model" in inspect.signature(function).parameters:
+            command = loads_models(command, precision=function is not listen.transcribe)
+        app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
 def _nest(group: str, summary: str, *functions: Callable[..., None], panel: str = "Memory") -> None:
@@ -149,6 +163,21 @@ _register(
     collections.import_,
     collections.delete,
     collections.reembed,
+)
+_nest(
+    "models",
+    "Models: what there is, which to choose, what is in memory.",
+    choosing.models_select,
+    choosing.models_validate,
+    choosing.models_plan,
+    models.models_list,
+    models.models_show,
+    models.models_path,
+    models.models_pull,
+    models.models_rm,
+    models.models_ps,
+    models.models_unload,
+    panel="Models",
 )
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
 _nest(

@@ -24,14 +24,16 @@ from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.decoding import Candidate, Search, beam_search
 from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
 from polymodal.models.protocols import Pixels
-from polymodal.models.starter import cores, open_session, run_each
+from polymodal.models.resident import Resident
+from polymodal.models.starter import cores, onnx, open_session, run_each
 from polymodal.models.wording import split_words
 from polymodal.results import Provenance
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from polymodal.models.starter import StarterEmbedder
+    from polymodal.models.resident import Resident
+from polymodal.models.starter import StarterEmbedder
 
 __all__ = ["CaptionerSpec", "StarterCaptioner"]
 
@@ -114,8 +116,13 @@ class StarterCaptioner:
         self._read = read
         self._embedder = embedder
         self._lock = threading.Lock()
-        self._sessions: dict[str, Any] = {}
+        self._decoder = Resident("captioner", self._load, prepare=onnx)
         self._words: Words | None = None
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`; the image tower is the embedder's."""
+        return (self._decoder,)
 
     @property
     def provenance(self) -> Provenance:
@@ -303,22 +310,21 @@ class StarterCaptioner:
 
     def _see(self, sights: Sequence[Sight]) -> Floats:
         """Keys and values of pictures for every layer: [L, 2, B, H, M, D / H]."""
-        session = self._session(LOOK_FILE)
-        # One at a time: sums over 2,560 features are split by the number of rows, and a picture
-        # must look the same alone and in a batch, to the last bit.
-        each = [session.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
+        with self._decoder.use() as (look, _):
+            # One at a time: sums over 2,560 features are split by the number of rows, and a
+            # picture must look the same alone and in a batch, to the last bit.
+            each = [look.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
         return np.concatenate(each, axis=2)
 
     def _step(self, seen: Floats, tokens: NDArray[np.int64], past: Floats) -> tuple[Floats, Floats]:
         feed = {"tokens": tokens, "sight": seen, "past": past}
-        logprobs, grown = self._session(STEP_FILE).run(["logprobs", "grown"], feed)
+        with self._decoder.use() as (_, decode):
+            logprobs, grown = decode.run(["logprobs", "grown"], feed)
         return logprobs, grown
 
-    def _session(self, name: str) -> Any:
-        with self._lock:
-            if name not in self._sessions:
-                self._sessions[name] = open_session(self._read(name), CPU, threads=1)
-            return self._sessions[name]
+    def _load(self) -> tuple[Any, Any]:
+        look, step = (open_session(self._read(name), CPU, 1) for name in (LOOK_FILE, STEP_FILE))
+        return look, step
 
 
 def _empty_past(seen: Floats, beams: int) -> Floats:

@@ -28,6 +28,7 @@ from polymodal.training.llava_parts import (
     joined,
     load_tower,
     pixels_of,
+    stored_dtype,
     template_of,
 )
 
@@ -87,7 +88,7 @@ def load_llava(source: Source) -> Llava:
             " such as llava-hf/llava-1.5-7b-hf."
         )
     processor = load_processor(source)
-    model = load_model(source, "AutoModelForImageTextToText", "cpu", "auto")
+    model = load_model(source, "AutoModelForImageTextToText", "cpu", stored_dtype(source))
     return _whole(source.name, model, processor, _licences(model=source))
 
 
@@ -110,7 +111,7 @@ def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
     pixels = pixels_of(vision.name, images)
     extra = beyond_patches(vision.name, tower, pixels)
     tokenizer = load_processor(language, "AutoTokenizer")
-    model = load_model(language, "AutoModelForCausalLM", "cpu", "auto")
+    model = load_model(language, "AutoModelForCausalLM", "cpu", stored_dtype(language))
     image_id = add_image_token(language.name, tokenizer, model)
     with quietly(library):
         whole = joined(language.name, tower, model, image_id, seed)

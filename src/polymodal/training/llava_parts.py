@@ -12,6 +12,7 @@ from torch import nn
 from polymodal.errors import UsageError
 from polymodal.models.hub_families import USER_ASSISTANT
 from polymodal.models.hub_loading import Source, load_model, quietly
+from polymodal.models.precision import DTYPES
 from polymodal.training.chat import PLACEHOLDER
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "joined",
     "load_tower",
     "pixels_of",
+    "stored_dtype",
     "template_of",
 ]
 
@@ -42,6 +44,13 @@ def config_of(source: Source) -> dict[str, Any]:
     """What is in its config.json."""
     config: dict[str, Any] = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     return config
+
+
+def stored_dtype(source: Source) -> str:
+    """The precision that its weights are stored in."""
+    config = config_of(source)
+    said = str(config.get("dtype") or config.get("torch_dtype"))
+    return said if said in DTYPES and said != "auto" else "float32"
 
 
 def check_language(source: Source) -> None:
@@ -67,7 +76,7 @@ def load_tower(library: Any, source: Source) -> Any:
     Raises:
         UsageError: there is none that can be taken out of it.
     """
-    whole = load_model(source, "AutoModel", "cpu", "auto")
+    whole = load_model(source, "AutoModel", "cpu", stored_dtype(source))
     config = getattr(whole.config, "vision_config", None)
     if config is None:
         return whole

@@ -126,7 +126,7 @@ def load_towers(source: Source, *, smallest: float = 1.0) -> Tower:
         UsageError: its pictures are cut into patches of their own proportions (NaFlex).
     """
     processor = load_processor(source)
-    model = load_model(source, "AutoModel", "cpu", torch.float32)
+    model = load_model(source, "AutoModel", "cpu", "float32")
     if not hasattr(processor.image_processor, "size"):
         raise UsageError(
             f"{source.name} takes pictures in their own proportions, which training here does not:"
