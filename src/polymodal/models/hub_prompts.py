@@ -134,11 +134,11 @@ class Writer:
         from jinja2 import TemplateError
 
         try:
-            return self.templated(conversation)
+            return self._templated(conversation)
         except TemplateError:
             if conversation[0].role != "system":
                 raise
-            return self.templated(_folded(conversation))
+            return self._templated(_folded(conversation))
 
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
