@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> None:
     machine = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     known = finished_before(options.results)
     clocked = [job for job in clocked if ("clock", *key_of(job)) not in known]
-    runs = [job for job in runs if ("run", *key_of(job), job.seed) not in known]
+    runs = [job for job in runs if ("run", *key_of(job), job.seed, job.passes) not in known]
     with options.results.open("a", encoding="utf-8") as out:
 
         def write(row: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def key_of(job: Any) -> tuple[str, str, int]:
-    """What a job is about, beside its seed."""
+    """What a job is about, beside its seed and passes."""
     return job.data, job.strategy, job.side
 
 
@@ -124,8 +124,8 @@ def finished_before(file: Path) -> set[tuple[Any, ...]]:
     found: set[tuple[Any, ...]] = set()
     for row in rows:
         if row["kind"] != "machine":
-            seed = (row["seed"],) if row["kind"] == "run" else ()
-            found.add((row["kind"], row["data"], row["strategy"], row["side"], *seed))
+            which = (row["seed"], row["passes"]) if row["kind"] == "run" else ()
+            found.add((row["kind"], row["data"], row["strategy"], row["side"], *which))
     return found
 
 
