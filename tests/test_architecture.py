@@ -23,6 +23,7 @@ LAYERS = [
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},
+    {"training"},
     {"models"},
     {"media"},
     {"results_answers", "results_cascades", "results_documents", "results_speech"},

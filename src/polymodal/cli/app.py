@@ -24,6 +24,8 @@ from polymodal.cli import (
     models,
     search,
     sort,
+    train,
+    train_llava,
 )
 from polymodal.cli.loading import loads_models
 from polymodal.cli.writing import writes_answers
@@ -236,5 +238,13 @@ _nest(
     memory.label,
     memory.accuracy,
     memory.export,
+)
+_nest(
+    "train",
+    "Train on own data: contrastive, align, instruct.",
+    train.contrastive,
+    train_llava.align,
+    train_llava.instruct,
+    panel="Train",
 )
 _register("Start", demo.demo)
