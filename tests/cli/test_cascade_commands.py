@@ -96,6 +96,7 @@ def test_moderation_takes_pictures(polymodal, pictures):
     assert set(ran.lines[0]) == {"input", "approved", "tier", "score", "scores"}
     assert ran.lines[1]["kind"] == "MediaNotFound"
     assert ran.lines[2]["tiers"][0]["tier"] == "measured"
+    assert "no thresholds" not in ran.stderr  # it rejects, and never accepts
 
 
 @pytest.mark.parametrize(

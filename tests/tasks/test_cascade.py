@@ -90,6 +90,21 @@ def test_what_is_saved_is_counted_against_asking_the_top_about_everything() -> N
     assert report.to_dict()["saved_usd"] == pytest.approx(0.18)
 
 
+def test_time_is_saved_by_the_share_that_fitting_measured() -> None:
+    cheap = Knowing({"sure": 0.95, "unsure": 0.5})
+    tiers = (
+        CHEAP.model_copy(update={"seconds": 0.1}),
+        Tier(name="top", by="embedder", seconds=1.0),
+    )
+    cases = [(plain("red"), text) for text in ["sure"] * 9 + ["unsure"]]
+    running = opened(cheap, Knowing({"unsure": 0.9}), *tiers).run(cases)
+    list(running)
+    report = running.report
+    assert report.top_seconds is not None
+    # Ten at 0.1 s and one at 1 s, of ten at 1 s each; both as fast as they were here.
+    assert report.seconds / report.top_seconds == pytest.approx(2.0 / 10.0)
+
+
 def test_results_stream_out_before_the_input_ends() -> None:
     class Everything(dict[str, float]):
         def __missing__(self, text: str) -> float:

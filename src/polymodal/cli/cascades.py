@@ -122,7 +122,8 @@ def cascade_run(
     out = Output(as_json=json, quiet=quiet)
     suite, opened = _open(file, model, device, budget, no_cache, no_journal)
     task = opened.cascade.task
-    if all(tier.accept is None for tier in opened.cascade.tiers[:-1]) and len(opened.judges) > 1:
+    below = opened.cascade.tiers[:-1]
+    if below and all(tier.accept is None and tier.reject is None for tier in below):
         out.note("note: this cascade has no thresholds, so all goes to the top: see cascade fit")
     cases, total, given = _cases(inputs, task)
     running = opened.run(cases)

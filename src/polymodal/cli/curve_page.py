@@ -166,7 +166,7 @@ def _labels(points: Sequence[CurvePoint], report: CascadeFit, across: _Axis, up:
             abs(y - other) < 15 and start < end and begin < start + wide
             for begin, end, other in placed
         ):
-            y += 15
+            y += 32  # from over its dot to under it
         placed.append((start, start + wide, y))
         anchor = ' class="end"' if left else ""
         parts.append(

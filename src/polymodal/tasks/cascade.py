@@ -168,18 +168,31 @@ class CascadeRun:
             for tier, tally in zip(self.cascade.tiers, self._tallies, strict=True)
         ]
         top, last = self.cascade.tiers[-1], self._tallies[-1]
-        # What fitting measured comes first: a run that asks the top tier twice measured its start.
-        seconds = last.seconds_each if top.seconds is None else top.seconds
         cost_usd = last.cost_each_usd if top.cost_usd is None else top.cost_usd
         cases = sum(tier.decided + tier.failed for tier in tiers)
         return CascadeReport(
             cases=cases,
             tiers=tuple(tiers),
-            top_seconds=None if seconds is None else seconds * cases,
+            top_seconds=self._top_seconds(cases),
             top_cost_usd=None if cost_usd is None else cost_usd * cases,
             right=self._right,
             labelled=self._labelled,
         )
+
+    def _top_seconds(self, cases: int) -> float | None:
+        """What all cases would take at the top, loading its model included as it was here.
+
+        What a case takes at each tier comes from fitting where that was measured for all of them:
+        a short run measures how long models load.
+        """
+        each = [tier.seconds for tier in self.cascade.tiers]
+        if None in each:
+            each = [tally.seconds_each for tally in self._tallies]
+        if not each[-1]:
+            return None
+        taken = sum(tally.asked * (s or 0.0) for tally, s in zip(self._tallies, each, strict=True))
+        seconds = sum(tally.seconds for tally in self._tallies)
+        return seconds * cases * each[-1] / taken if taken else None
 
 
 @dataclass(frozen=True)
