@@ -14,6 +14,7 @@ import polymodal
 SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
+    {"choosing"},
     {"suite"},
     {"suite_answers", "suite_captions", "suite_documents", "suite_models", "suite_speech"},
     {"suite_parts"},
@@ -24,6 +25,7 @@ LAYERS = [
     {"results_answers", "results_documents", "results_speech"},
     {"results"},
     {"errors"},
+    {"nn"},  # building blocks in torch: nothing of the package
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem in LEVEL)

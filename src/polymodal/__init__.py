@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polymodal.choosing.front import select
     from polymodal.errors import (
         Attempt,
         BudgetExceeded,
@@ -187,6 +188,7 @@ __all__ = [
     "VideoPart",
     "amount_between",
     "not_in_future",
+    "select",
     "sums_up",
 ]
 
@@ -239,6 +241,7 @@ _ELSEWHERE = {
     "VideoPart": "models.messages",
     "amount_between": "tasks.rules",
     "not_in_future": "tasks.rules",
+    "select": "choosing.front",
     "sums_up": "tasks.rules",
 }
 

@@ -27,6 +27,7 @@ class SpeechVerbs(SuiteParts):
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
+    _allow_pickle: bool
 
     def transcriber(self) -> Transcriber:
         """The speech model, opened on first use; the starter's weights are read by its first call.
@@ -40,7 +41,10 @@ class SpeechVerbs(SuiteParts):
                 from polymodal.catalog.speech import open_transcriber
 
                 name = self._speech
-                self._speech = self._kept(open_transcriber(name, device=self._device), name)
+                opened = open_transcriber(
+                    name, device=self._device, allow_pickle=self._allow_pickle
+                )
+                self._speech = self._kept(opened, name)
             return self._kept(self._speech, None)
 
     @overload
@@ -184,6 +188,9 @@ class SpeechVerbs(SuiteParts):
         from polymodal.search.senses import Senses
 
         return Senses(hear=self.transcribe, watch=self.watch)
+
+    def _hear(self, source: StreamInput) -> Transcript:
+        return self.transcribe(source)
 
     def _sound_limits(self) -> StreamLimits:
         from polymodal.media.limits import DEFAULT_STREAM_LIMITS

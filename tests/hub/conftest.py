@@ -16,6 +16,9 @@ pytest.importorskip("transformers", reason="the extra `hub` is not installed")
 from tests.hub import tiny
 from tests.hub.server import Hub
 from tests.hub.tiny_generators import GENERATORS
+from tests.hub.tiny_interleaved import INTERLEAVED
+
+FAMILIES = {**tiny.CONTRASTIVE, **GENERATORS, **INTERLEAVED}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if family not in made:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the classes that make them
-                made[family] = {**tiny.CONTRASTIVE, **GENERATORS}[family](root / f"tiny-{family}")
+                made[family] = FAMILIES[family](root / f"tiny-{family}")
         return made[family]
 
     return get

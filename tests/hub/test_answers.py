@@ -132,6 +132,15 @@ def test_a_context_that_overflows_is_counted_and_fails_alone(llava: HubGenerator
         next(iter(llava.stream(batch[1])))
 
 
+def test_fifty_pictures_are_too_many_before_anything_is_loaded(checkpoint: Get) -> None:
+    generator = open_hub_generator(str(checkpoint("blip2")), device="cpu")
+    with pytest.raises(pm.UsageError, match=r"takes 1 picture.* at once, not 50"):
+        generator.generate([asked(pictures=50)])
+    many = open_hub_generator(str(checkpoint("llava")), device="cpu")
+    with pytest.raises(pm.UsageError, match=r"takes 32 picture.* at once, not 50"):
+        many.generate([asked(pictures=50)])
+
+
 def test_an_answer_ends_where_the_context_does(llava: HubGenerator) -> None:
     prompt = one(llava, asked("w" * 440), max_tokens=1).prompt_tokens
     assert prompt is not None

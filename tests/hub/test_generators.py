@@ -21,6 +21,7 @@ NEW = 10
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 SEEN = "<|vision_start|><|image_pad|><|vision_end|>"
+HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
 GOLDEN: dict[str, tuple[str, str]] = {
     "llava": ("USER: {}{} ASSISTANT:", "<image>\n"),
@@ -35,6 +36,11 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "qwen3_vl": (SYSTEM + "<|im_start|>user\n{}{}" + CHATML, SEEN),
     "idefics3": ("<|im_start|>User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
     "smolvlm": ("<|im_start|>User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
+    "idefics2": ("User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
+    "mllama": (
+        f"<|begin_of_text|>{HEADER.format('user')}{{}}{{}}<|eot_id|>{HEADER.format('assistant')}",
+        "<|image|>",
+    ),
     "internvl": ("<|im_start|>user\n{}{}" + CHATML, "<IMG_CONTEXT>\n"),
     "paligemma": ("{}answer en {}", "<image>"),
     "blip2": ("{}Question: {} Answer:", ""),
@@ -52,6 +58,8 @@ CLASSES = {
     "qwen2_5_vl": hf.Qwen2_5_VLForConditionalGeneration,
     "qwen3_vl": hf.Qwen3VLForConditionalGeneration,
     "idefics3": hf.Idefics3ForConditionalGeneration,
+    "idefics2": hf.Idefics2ForConditionalGeneration,
+    "mllama": hf.MllamaForConditionalGeneration,
     "smolvlm": hf.SmolVLMForConditionalGeneration,
     "internvl": hf.InternVLForConditionalGeneration,
     "paligemma": hf.PaliGemmaForConditionalGeneration,
@@ -66,7 +74,7 @@ each_family = pytest.mark.parametrize("family", sorted(GOLDEN))
 def golden(family: str, question: str, pictures: int = 1) -> str:
     form, token = GOLDEN[family]
     # Idefics' template says "User: " where no picture comes first.
-    if family in {"idefics3", "smolvlm"} and not pictures:
+    if family in {"idefics2", "idefics3", "smolvlm"} and not pictures:
         question = f" {question}"
     return form.format(token * pictures, question)
 

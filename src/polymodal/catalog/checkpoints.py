@@ -24,6 +24,7 @@ from polymodal.models.tensorfiles import WeightFiles, find_weight_files, read_js
 
 __all__ = [
     "REVISION_DIGITS",
+    "SPEECH",
     "Checkpoint",
     "Kind",
     "commit_of",
@@ -32,8 +33,10 @@ __all__ = [
     "open_checkpoint",
 ]
 
-Kind = Literal["embedder", "generator"]
+Kind = Literal["embedder", "generator", "transcriber"]
 CONFIG = "config.json"
+SPEECH = frozenset({"whisper"})
+"""Model types that write down speech."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION_DIGITS = 12
 """Of a commit or a hash in a revision."""
@@ -147,6 +150,8 @@ def _kind(config: Mapping[str, Any], name: str) -> Kind:
         return "embedder"
     if model_type in FAMILIES:
         return "generator"
+    if model_type in SPEECH:
+        return "transcriber"
     if "auto_map" in config:
         instead = FORMER.get(model_type)
         hint = f", such as {instead}" if instead else ""

@@ -176,7 +176,7 @@ def _wanted(name: str, files: Sequence[str], allow_pickle: bool) -> list[str]:
         raise ModelUnavailable(
             f"{name} has its weights as pickles only ({', '.join(pickles[:3])}), which can run code"
             " when they are opened, so they were not downloaded. Use a checkpoint with"
-            " safetensors, or, if you trust it, pm.Suite(..., allow_pickle=True)."
+            " safetensors, or, if you trust it, say --allow-pickle (in Python allow_pickle=True)."
         )
     return [*KEPT, *pickles]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.checkpoints import Checkpoint, open_checkpoint
-from polymodal.errors import DamagedWeights, MissingDependency
-from polymodal.models.hub_families import FAMILIES, SIGMOID, Family
+from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
+from polymodal.models.hub_families import CONTRASTIVE, FAMILIES, SIGMOID, Family
 from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
@@ -18,9 +18,18 @@ from polymodal.models.tensorfiles import read_json
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
     from polymodal.models.hub_generator import HubGenerator
+    from polymodal.models.hub_whisper import HubWhisper
+    from polymodal.models.messages import Modality
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px", "require"]
+__all__ = [
+    "open_hub_embedder",
+    "open_hub_generator",
+    "open_hub_whisper",
+    "open_openclip",
+    "picture_px",
+    "require",
+]
 
 VERSION = "1"
 """Of how these adapters prepare pictures and texts; it is part of a space."""
@@ -51,6 +60,11 @@ def open_hub_embedder(
 
     require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    if checkpoint.model_type not in CONTRASTIVE:
+        raise ModelUnavailable(
+            f"{name} is {checkpoint.model_type}, which writes down speech and has no vectors: it"
+            " goes with transcribe -m"
+        )
     side_px = picture_px(checkpoint)
     # float32 unless asked: vectors of one space must not differ by where they were made.
     dtype = precision.resolved("cpu", None)
@@ -79,6 +93,7 @@ def open_hub_generator(
     Raises:
         ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
     """
+    from polymodal.models.hub_constraints import CONSTRAINS
     from polymodal.models.hub_generator import GeneratorSpec, HubGenerator
     from polymodal.models.hub_loading import Source
     from polymodal.models.messages import GeneratorInfo
@@ -92,16 +107,42 @@ def open_hub_generator(
     info = GeneratorInfo(
         model=checkpoint.model,
         revision=f"{checkpoint.revision}{precision.said(dtype)}",
-        media=frozenset({"text", "image"}) if sees else frozenset({"text"}),
+        media=_media(family) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
+        constrains=CONSTRAINS,
         seeded=True,
         preprocessing=f"{checkpoint.model_type} {_backend()} {VERSION}",
         prompt=f"{family.form} {VERSION}",
         describes_bare=family.form in {"question", "prefix"},
+        few_shot=family.form in {"chat", "dialogue", "question"},
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
     return HubGenerator(GeneratorSpec(source, info, family, sees, dtype, precision), device=device)
+
+
+def _media(family: Family) -> frozenset[Modality]:
+    return frozenset({"text", "image", "video"} if family.videos else {"text", "image"})
+
+
+def open_hub_whisper(
+    name: str, *, device: Device = "auto", allow_pickle: bool = False
+) -> HubWhisper:
+    """A Whisper checkpoint in transformers' layout.
+
+    Raises:
+        ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
+    """
+    from polymodal.models.hub_loading import Source
+    from polymodal.models.hub_whisper import HubWhisper
+    from polymodal.results import Provenance
+
+    require(name, "transformers", "hub")
+    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
+    dtype = AS_IT_IS.resolved(torch_device(device), _own_dtype(checkpoint))
+    revision = f"{checkpoint.revision}+{VERSION}{AS_IT_IS.said(dtype)}"
+    return HubWhisper(source, Provenance(checkpoint.model, revision), dtype, device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from polymodal import __version__
 from polymodal.cli import (
+    choosing,
     collections,
     demo,
     describe,
@@ -24,6 +25,7 @@ from polymodal.cli import (
     sort,
 )
 from polymodal.cli.loading import loads_models
+from polymodal.cli.writing import writes_answers
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
@@ -115,12 +117,18 @@ def root(
     """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
+WRITERS = (describe.caption, describe.ask, documents.extract)
+"""Commands whose answers a model that writes may give."""
+
+
 def _register(group: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_")
         command = function
+        if function in WRITERS:
+            command = writes_answers(command)
         if "model" in inspect.signature(function).parameters:
-            command = loads_models(function, precision=function is not listen.transcribe)
+            command = loads_models(command, precision=function is not listen.transcribe)
         app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
@@ -156,7 +164,10 @@ _register(
 )
 _nest(
     "models",
-    "Models, their weights, and what is in memory: list, show, path, pull, rm, ps, unload.",
+    "Models: what there is, which to choose, what is in memory.",
+    choosing.models_select,
+    choosing.models_validate,
+    choosing.models_plan,
     models.models_list,
     models.models_show,
     models.models_path,

@@ -67,6 +67,7 @@ def open_suite(
         memory=loading.memory,
         dtype=loading.dtype,
         quantize=loading.quantize,
+        allow_pickle=loading.allow_pickle,
     )
 
 

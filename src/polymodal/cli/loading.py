@@ -6,16 +6,14 @@ Notable: a command does not repeat them. They are added to its signature where i
 
 from __future__ import annotations
 
-import functools
 import inspect
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
-from polymodal.cli.options import Dtype, Memory, Quantize
+from polymodal.cli.extending import extended
+from polymodal.cli.options import AllowPickle, Dtype, Memory, Quantize
 
 __all__ = ["Loading", "asked_for", "loads_models"]
 
@@ -27,11 +25,12 @@ class Loading:
     dtype: str = "auto"
     quantize: str | None = None
     memory: str | None = None
+    allow_pickle: bool = False
 
 
 _asked: ContextVar[Loading | None] = ContextVar("_asked", default=None)
 PRECISION = {"dtype": (Dtype, "auto"), "quantize": (Quantize, None)}
-ROOM = {"memory": (Memory, None)}
+ALWAYS = {"memory": (Memory, None), "allow_pickle": (AllowPickle, False)}
 
 
 def asked_for() -> Loading:
@@ -45,35 +44,9 @@ def loads_models(function: Callable[..., None], *, precision: bool) -> Callable[
     Args:
         precision: whether it can run checkpoints, which can be held in other numbers.
     """
-    signature = inspect.signature(function)
-    hints = typing.get_type_hints(function, include_extras=True)
-    own = [
-        each.replace(annotation=hints.get(name, each.annotation))
-        for name, each in signature.parameters.items()
-    ]
-    added = {**(PRECISION if precision else {}), **ROOM}
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in added.items()
-    ]
-    after = "device" if "device" in signature.parameters else "model"
-    place = list(signature.parameters).index(after) + 1
-    keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    every = [*keyword[:place], *more, *keyword[place:]]
-
-    @functools.wraps(function)
-    def command(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in added}
-        with _said(Loading(**chosen)):
-            function(**given)
-
-    described: Any = command
-    described.__signature__ = signature.replace(parameters=every)
-    described.__annotations__ = {
-        **{each.name: each.annotation for each in every},
-        "return": None,
-    }
-    return command
+    added = {**(PRECISION if precision else {}), **ALWAYS}
+    after = "device" if "device" in inspect.signature(function).parameters else "model"
+    return extended(function, added, after, lambda chosen: _said(Loading(**chosen)))
 
 
 @contextmanager

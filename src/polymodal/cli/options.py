@@ -8,6 +8,7 @@ import typer
 
 __all__ = [
     "DEFAULT_COLLECTION",
+    "AllowPickle",
     "Budget",
     "CollectionName",
     "Count",
@@ -15,6 +16,7 @@ __all__ = [
     "Dtype",
     "Html",
     "Json",
+    "MaxTokens",
     "Memory",
     "Model",
     "NoCache",
@@ -22,7 +24,10 @@ __all__ = [
     "Paths",
     "Quantize",
     "Quiet",
+    "Seed",
+    "Stop",
     "Stream",
+    "Temperature",
     "Where",
     "Writer",
 ]
@@ -47,9 +52,29 @@ Writer = Annotated[
         help="A model's name, folder or hub id, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
     ),
 ]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle", help="Take a checkpoint's weights as pickles, where it has no others."
+    ),
+]
 Budget = Annotated[
     float | None,
     typer.Option(metavar="USD", help="Stop before answers of a paid model cost more than this."),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Tokens that an answer may have; the rest is cut off."),
+]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", min=0.0, help="Above 0, answers are drawn at random.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The same random answers every time, from models that can."),
+]
+Stop = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="End an answer before this text; repeat.")
 ]
 Stream = Annotated[bool, typer.Option("--stream", help="Print an answer while it is written.")]
 Device = Annotated[

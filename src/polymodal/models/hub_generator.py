@@ -16,6 +16,7 @@ from typing import Any
 
 from polymodal.errors import ModelError, ModelUnavailable, NotEnoughMemory, PolymodalError
 from polymodal.models.fitting import in_memory, is_out_of_memory
+from polymodal.models.hub_constraints import Bound, Grammars
 from polymodal.models.hub_decoding import Held, Row, Watch, first_stop
 from polymodal.models.hub_families import Family
 from polymodal.models.hub_loading import SMALLER, Source, load_model, load_processor, prepare
@@ -66,6 +67,8 @@ class _Loaded:
     Attributes:
         context: tokens that prompt and answer may have together; None where there is no limit.
         ends: ids of the tokens that end an answer.
+        never: ids of tokens that are not to be said.
+        grammars: for answers that are bound.
     """
 
     model: Any
@@ -74,6 +77,8 @@ class _Loaded:
     device: str
     context: int | None
     ends: frozenset[int]
+    never: tuple[int, ...]
+    grammars: Grammars
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,9 @@ class HubGenerator:
                 ready.append(outcome)
             else:
                 found[place] = outcome
-        for group in _groups(ready):
+        # Rows of a batch draw from the same random numbers: with a seed, each is answered alone.
+        drawn = options.seed is not None and options.temperature > 0
+        for group in _groups(ready, 1 if drawn else BATCH):
             for each, answer in zip(group, self._fitted(loaded, group, options), strict=True):
                 found[each.place] = answer
         return [found[place] for place in range(len(batch))]
@@ -203,6 +210,7 @@ class HubGenerator:
         room = loaded.context - tokens
         if room < 1:
             shown = f", {len(prompt.images)} picture(s) included" if prompt.images else ""
+            shown += f", {len(prompt.videos)} video(s) included" if prompt.videos else ""
             return ModelError(
                 self.info.model,
                 "rejected",
@@ -251,13 +259,15 @@ class HubGenerator:
             inputs = loaded.writer.encode([each.prompt for each in group])
         inputs = inputs.to(loaded.device)
         for name, value in inputs.items():
-            if value.is_floating_point():
+            if torch.is_tensor(value) and value.is_floating_point():
                 inputs[name] = value.to(loaded.model.dtype)
         with self._running, _random(options, loaded.device), torch.inference_mode():
             sequences = loaded.model.generate(
                 **inputs,
                 **_settings(loaded, options, min(each.room for each in group)),
-                logits_processor=LogitsProcessorList([watch.probabilities]),
+                logits_processor=LogitsProcessorList(
+                    [Bound(loaded.grammars, options), watch.probabilities]
+                ),
                 stopping_criteria=StoppingCriteriaList([watch.done]),
                 streamer=streamer,
             )
@@ -285,19 +295,21 @@ class HubGenerator:
             tokenizer.pad_token = tokenizer.eos_token
         limit = None if encodes else getattr(text, "max_position_embeddings", None)
         writer = Writer(source.name, processor, self._spec.family, str(text.model_type))
-        return _Loaded(model, tokenizer, writer, device, limit, _ends(model, tokenizer))
+        family = self._spec.family
+        ends = _ends(model, tokenizer) | set(_ids(tokenizer, family.ends))
+        never = _ids(tokenizer, family.never)
+        grammars = Grammars(tokenizer, ends)
+        return _Loaded(model, tokenizer, writer, device, limit, ends, never, grammars)
 
 
-def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
     """Batches whose answers have the same room, with pictures apart from without, by length."""
-    ordered = sorted(ready, key=lambda e: (bool(e.prompt.images), e.room, e.prompt_tokens))
+    ordered = sorted(ready, key=lambda e: (e.prompt.shape, e.room, e.prompt_tokens))
     group: list[_Ready] = []
     for each in ordered:
-        same = group and (bool(group[0].prompt.images), group[0].room) == (
-            bool(each.prompt.images),
-            each.room,
-        )
-        if group and (not same or len(group) == BATCH):
+        first = group[0] if group else each
+        same = (first.prompt.shape, first.room) == (each.prompt.shape, each.room)
+        if group and (not same or len(group) == most):
             yield group
             group = []
         group.append(each)
@@ -311,11 +323,16 @@ def _settings(loaded: _Loaded, options: GenerationOptions, most_tokens: int) -> 
         "max_new_tokens": most_tokens,
         "num_beams": 1,
         "pad_token_id": loaded.tokenizer.pad_token_id,
+        "eos_token_id": sorted(loaded.ends),
+        "suppress_tokens": list(loaded.never) or None,
         "do_sample": options.temperature > 0,
         "temperature": options.temperature or None,
     }
     if not options.temperature:
         settings |= {"top_k": None, "top_p": None}
+    elif options.json_schema is not None or options.choices:
+        # What is allowed may lie outside of the likeliest few.
+        settings |= {"top_k": 0, "top_p": 1.0}
     return settings
 
 
@@ -332,6 +349,12 @@ def _generation(
         prompt_tokens=ready.prompt_tokens,
         latency_s=latency_s,
     )
+
+
+def _ids(tokenizer: Any, tokens: Sequence[str]) -> tuple[int, ...]:
+    """Of those of the tokens that the tokenizer has."""
+    vocabulary = tokenizer.get_vocab()
+    return tuple(vocabulary[each] for each in tokens if each in vocabulary)
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

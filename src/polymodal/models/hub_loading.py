@@ -24,7 +24,15 @@ from polymodal.models.fitting import is_out_of_memory
 from polymodal.models.precision import AS_IT_IS, Precision
 from polymodal.models.tensorfiles import WeightFiles
 
-__all__ = ["SMALLER", "Source", "load_model", "load_processor", "prepare", "transformers"]
+__all__ = [
+    "SMALLER",
+    "Source",
+    "load_model",
+    "load_processor",
+    "prepare",
+    "quietly",
+    "transformers",
+]
 
 SMALLER = (
     "What takes less: --dtype bfloat16, --quantize 8bit or 4bit, or a smaller model; or give it"
@@ -33,6 +41,7 @@ SMALLER = (
 
 SHOWN = 300
 PAGE_BYTES = 4096
+ALIGNED_BYTES = 64
 SHARE_OF_DEVICE = 0.8
 """Of a device's free memory that weights may take before some of them stay on the host."""
 _QUIET = threading.Lock()
@@ -89,7 +98,7 @@ def load_model(
     """
     library = transformers(source.name)
     settings = precision.settings(source.name, dtype, source.weights)
-    with _translated(source), _quietly(library):
+    with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
             trust_remote_code=False,
@@ -131,7 +140,8 @@ def _read_in(model: Any) -> None:
     """Read weights that are only mapped: a page each, so that what they take can be measured.
 
     One that is left over of a file whose others were converted is copied, so that the file's
-    mapping can go.
+    mapping can go; and one that lies at an odd address, since sums over it may differ in the last
+    bit from those of the same numbers in another file.
     """
     tensors = [
         each for each in (*model.parameters(), *model.buffers()) if each.device.type == "cpu"
@@ -141,7 +151,8 @@ def _read_in(model: Any) -> None:
         used[each.untyped_storage().data_ptr()] += each.nbytes
     for each in tensors:
         storage = each.untyped_storage()
-        if each.is_floating_point() and storage.nbytes() > 2 * used[storage.data_ptr()]:
+        is_left_over = storage.nbytes() > 2 * used[storage.data_ptr()]
+        if each.is_floating_point() and (is_left_over or each.data_ptr() % ALIGNED_BYTES):
             each.data = each.data.clone()
         elif each.is_contiguous() and each.numel():
             each.data.view(-1)[:: max(1, PAGE_BYTES // each.element_size())].sum()
@@ -156,7 +167,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         MissingDependency: a package that it needs is not installed.
     """
     library = transformers(source.name)
-    with _translated(source), _quietly(library):
+    with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
@@ -204,7 +215,7 @@ def _translated(source: Source) -> Iterator[None]:
 
 
 @contextmanager
-def _quietly(library: Any) -> Iterator[None]:
+def quietly(library: Any) -> Iterator[None]:
     """Without the library's progress and notes on stderr, which are put back as they were."""
     logging = library.utils.logging
     with _QUIET:

@@ -135,7 +135,8 @@ def find_weight_files(folder: Path, *, allow_pickle: bool = False) -> WeightFile
         raise ModelUnavailable(
             f"{folder} has its weights as pickles only ({', '.join(pickles[:3])}), which can run"
             " code when they are opened, so they are refused. Use a checkpoint with safetensors,"
-            " or, if you trust where it came from, pm.Suite(..., allow_pickle=True)."
+            " or, if you trust where it came from, say --allow-pickle (in Python"
+            " allow_pickle=True)."
         )
     index = folder / "pytorch_model.bin.index.json"
     found = _shards(index) if index.is_file() else tuple(folder / name for name in pickles)

@@ -25,7 +25,7 @@ from polymodal.models.resident import Resident
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
-__all__ = ["WhisperTranscriber"]
+__all__ = ["LONGEST_S", "UNSURE", "Decoded", "WhisperTranscriber", "timed_segments"]
 
 FULL_FRAMES = 3000
 """Of 10 ms: the window Whisper was trained on."""
@@ -46,7 +46,7 @@ MAX_TOKENS = 448
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
     tokens: list[int]
     log_probability: float
     no_speech: float
@@ -169,7 +169,7 @@ class _Hearing:
         if decoded.says_nothing:
             return Spoken(code, probability, ())
         confidence = math.exp(min(0.0, decoded.log_probability))
-        segments = _segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
+        segments = timed_segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
         return Spoken(code, probability, tuple(segments))
 
     def _encode(self, features: Any, frames: int) -> Any:
@@ -193,7 +193,7 @@ class _Hearing:
 
     def _decode(
         self, encoded: Any, tokenizer: Any, *, beam_size: int = 1, **options: Any
-    ) -> _Decoded:
+    ) -> Decoded:
         prompt = self.model.get_prompt(tokenizer, [], without_timestamps=False)
         (found,) = self.model.model.generate(
             encoded,
@@ -207,10 +207,10 @@ class _Hearing:
         )
         tokens = list(found.sequences_ids[0])
         text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
-        return _Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
+        return Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
 
 
-def _segments(
+def timed_segments(
     tokens: Sequence[int], tokenizer: Any, duration_s: float, confidence: float
 ) -> Iterator[SpeechSegment]:
     """Words between time stamps; a stamp outside of the piece, or out of order, is put right."""

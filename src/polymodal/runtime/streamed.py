@@ -25,8 +25,8 @@ class StreamedGenerator:
         """Wrap a generator.
 
         Args:
-            told: called with the name of the first picture of the conversation ("" without one)
-                and a piece of the answer; at the end of each answer with the piece "".
+            told: called with the name of the picture that is asked about ("" without one) and a
+                piece of the answer; at the end of each answer with the piece "".
 
         Raises:
             UsageError: it cannot stream.
@@ -68,7 +68,8 @@ class StreamedGenerator:
 
 
 def _name(conversation: Conversation) -> str:
-    for message in conversation:
+    """Of the last message with media: those before may be examples, those after ask again."""
+    for message in reversed(conversation):
         for part in message.parts:
             if not isinstance(part, TextPart):
                 return part.name
