@@ -53,42 +53,29 @@ def jobs(names: list[str], fraction: float) -> tuple[list[Any], list[Any]]:
     return clocked, runs
 
 
-def work(file: Path, device: str, todo: Any, done: Any, ends: float) -> None:
-    """A worker: takes runs until there are none or time is over."""
-    import torch
-
-    from recipes.fusion_study.training import load, train
-
-    torch.set_num_threads(1)
-    loaded: dict[str, Any] = {}
-    while time.time() < ends:
-        try:
-            job = todo.get(timeout=1)
-        except Empty:
-            break
-        if job.data not in loaded:
-            loaded[job.data] = load(file, job.data, device)
-        done.put(train(job, loaded[job.data], device))
-
-
 def measure(options: argparse.Namespace) -> None:
     """Clock everything alone, then train in several processes; results as they come."""
     import torch
 
     from recipes.fusion_study.training import clock, load
+    from recipes.fusion_study.workers import work
 
     began = time.time()
     ends = began + 60 * options.minutes
     clocked, runs = jobs(options.sets, options.fraction)
     cuda = options.device.startswith("cuda")
     machine = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
-    with options.results.open("w", encoding="utf-8") as out:
+    known = finished_before(options.results)
+    clocked = [job for job in clocked if ("clock", *key_of(job)) not in known]
+    runs = [job for job in runs if ("run", *key_of(job), job.seed, job.passes) not in known]
+    with options.results.open("a", encoding="utf-8") as out:
 
         def write(row: dict[str, Any]) -> None:
             out.write(json.dumps(row) + "\n")
             out.flush()
 
-        write({"kind": "machine", "device": machine, "torch": torch.__version__})
+        if not known:
+            write({"kind": "machine", "device": machine, "torch": torch.__version__})
         data = {name: load(options.data, name, options.device) for name in options.sets}
         repeats = max(1, round(REPEATS * options.fraction))
         for job in clocked:
@@ -122,6 +109,24 @@ def measure(options: argparse.Namespace) -> None:
         todo.cancel_join_thread()
     if finished < len(runs):
         say(f"{len(runs) - finished} runs of {len(runs)} were not done")
+
+
+def key_of(job: Any) -> tuple[str, str, int]:
+    """What a job is about, beside its seed and passes."""
+    return job.data, job.strategy, job.side
+
+
+def finished_before(file: Path) -> set[tuple[Any, ...]]:
+    """Keys of what a results file holds: it is gone on with, not begun anew."""
+    if not file.exists():
+        return set()
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found: set[tuple[Any, ...]] = set()
+    for row in rows:
+        if row["kind"] != "machine":
+            which = (row["seed"], row["passes"]) if row["kind"] == "run" else ()
+            found.add((row["kind"], row["data"], row["strategy"], row["side"], *which))
+    return found
 
 
 def say(text: str) -> None:

@@ -19,8 +19,9 @@ Rows = list[dict[str, Any]]
 HEAD = """\
 # Ways to join pictures and words, measured
 
-Written by `python -m recipes.fusion_study --report`; the numbers are from one run on {device}
-(torch {torch}), the models and their training are in `recipes/fusion_study/`, the blocks in
+Written by `python -m recipes.fusion_study --report`; the numbers are from one
+{device} (torch {torch}), the models and their training are in
+`recipes/fusion_study/` (results as they came: `results/`), the blocks in
 [`polymodal.nn`](training.md#building-blocks).
 
 Each strategy is a whole model of {low:.2f} to {high:.2f} million parameters, trained from nothing

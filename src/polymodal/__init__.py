@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PolymodalError,
         SpaceMismatch,
         StorageError,
+        TrainingError,
         UnsupportedMedia,
         UsageError,
     )
@@ -179,6 +180,7 @@ __all__ = [
     "Suite",
     "TextPart",
     "Timeline",
+    "TrainingError",
     "Transcriber",
     "Transcript",
     "Unloadable",

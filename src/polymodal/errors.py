@@ -17,6 +17,7 @@
     ├── ModelError                       a model's service failed on one request      exit code 1
     ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
     ├── InvalidAnswer                    a generator's answer is not what was asked   exit code 1
+    ├── TrainingError                        a run of training cannot go on           exit code 1
     ├── ItemsFailed                          `.vectors` of a batch in which items failed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
@@ -57,6 +58,7 @@ __all__ = [
     "PolymodalError",
     "SpaceMismatch",
     "StorageError",
+    "TrainingError",
     "UnsupportedMedia",
     "UsageError",
 ]
@@ -215,6 +217,10 @@ class InvalidAnswer(PolymodalError):
         self.reason = reason
         self.attempts = attempts
         super().__init__(message)
+
+
+class TrainingError(PolymodalError):
+    """A run stopped: a loss that is no number, a checkpoint that cannot be written or read."""
 
 
 class ItemsFailed(PolymodalError):

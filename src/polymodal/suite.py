@@ -19,6 +19,7 @@ from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
 from polymodal.suite_captions import CaptionVerbs
 from polymodal.suite_documents import DocumentVerbs
+from polymodal.suite_judging import JudgingVerbs
 from polymodal.suite_models import LoadedModels
 from polymodal.suite_speech import SpeechVerbs
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, LoadedModels):
+class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs, LoadedModels):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list

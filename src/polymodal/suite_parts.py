@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polymodal.results_speech import Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
+    from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
 
 __all__ = ["SuiteParts", "only_for_generators"]
@@ -70,7 +71,14 @@ class SuiteParts:
         """See `Suite.captioner`."""
 
     @abstractmethod
+    def judge(self, model: str) -> Judge:
+        """See `JudgingVerbs.judge`."""
+
+    @abstractmethod
     def _checking_vectors(self) -> TextVectors: ...
+
+    @abstractmethod
+    def _starter(self) -> Embedder: ...
 
     @abstractmethod
     def _writer(self, given: str | Generator | None) -> Generator | None: ...

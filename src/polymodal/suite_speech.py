@@ -184,10 +184,10 @@ class SpeechVerbs(SuiteParts):
         return captions_by(self.captioner(), cache=self.cache, journal=self.journal)
 
     def senses(self) -> Senses:
-        """What collections listen and watch with."""
+        """What collections listen, watch and rerank with."""
         from polymodal.search.senses import Senses
 
-        return Senses(hear=self.transcribe, watch=self.watch)
+        return Senses(hear=self.transcribe, watch=self.watch, judge=self.judge)
 
     def _hear(self, source: StreamInput) -> Transcript:
         return self.transcribe(source)

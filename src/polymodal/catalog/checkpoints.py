@@ -103,8 +103,11 @@ def _kind_on_hub(name: str) -> Kind:
     return _kind(read_json(hub.fetch_config(name)), name)
 
 
-def open_checkpoint(name: str, *, allow_pickle: bool = False) -> Checkpoint:
+def open_checkpoint(name: str, *, allow_pickle: bool = False, any_kind: bool = False) -> Checkpoint:
     """The checkpoint of that name, downloaded if need be, with its files checked.
+
+    Args:
+        any_kind: also one that no verb runs by itself, such as a vision tower alone.
 
     Raises:
         ModelUnavailable: it cannot be found, has code of its own, or only pickled weights.
@@ -116,7 +119,8 @@ def open_checkpoint(name: str, *, allow_pickle: bool = False) -> Checkpoint:
     if on_hub:
         folder = hub.fetch(name, allow_pickle=allow_pickle)
     config = _config(folder)
-    _kind(config, name)
+    if not any_kind:
+        _kind(config, name)
     weights = find_weight_files(folder, allow_pickle=allow_pickle)
     weights.check()
     if on_hub:

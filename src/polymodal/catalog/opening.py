@@ -15,6 +15,7 @@ from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, Embedder, ModelRequest
+from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
     from polymodal.models.starter import StarterCalibration
@@ -26,6 +27,7 @@ CARD_FILE = "embedder/card.toml"
 OPEN_CLIP = "open_clip"
 
 
+@profiled("load")
 def open_embedder(
     name: str,
     *,

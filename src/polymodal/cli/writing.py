@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from polymodal.models.messages import GenerationOptions
     from polymodal.suite import Suite
 
-__all__ = ["Told", "name_the_cost", "no_budget_for", "told", "wished", "writes_answers"]
+__all__ = [
+    "Told",
+    "describe_cost",
+    "name_the_cost",
+    "no_budget_for",
+    "told",
+    "wished",
+    "writes_answers",
+]
 
 Item = TypeVar("Item")
 
@@ -121,5 +129,11 @@ def name_the_cost(suite: Suite, model: str, out: Output, items: Iterable[Item]) 
     try:
         yield from items
     finally:
-        if is_api_name(model) and (text := suite.spending.describe()):
-            out.note(f"cost: {text}")
+        if is_api_name(model):
+            describe_cost(suite, out)
+
+
+def describe_cost(suite: Suite, out: Output) -> None:
+    """What answers of paid models cost, on stderr; nothing where none was asked."""
+    if text := suite.spending.describe():
+        out.note(f"cost: {text}")

@@ -32,6 +32,7 @@ from polymodal.models.messages import (
     Modality,
     TextPart,
 )
+from polymodal.profiling import profiled
 
 __all__ = [
     "ApiGenerator",
@@ -209,6 +210,7 @@ class ApiGenerator:
             preprocessing=settings.strip(),
         )
 
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:

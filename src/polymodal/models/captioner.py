@@ -27,6 +27,7 @@ from polymodal.models.protocols import Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.starter import cores, onnx, open_session, run_each
 from polymodal.models.wording import split_words
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ WORDS_FILE = "captioner/words.json"
 
 CPU = ["CPUExecutionProvider"]
 BATCH = 16
-LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
+LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER, LONGEST_TEXT = 24, 8, 4, 28
 """Words; prompt and text together must fit the decoder's 32 positions."""
 COSINE_DIGITS = 3
 WANTED_NATS = 4.0
@@ -156,6 +157,7 @@ class StarterCaptioner:
         embeddings, grids = self._embedder.embed_and_grid(batch)
         return [Sight(vector, grid) for vector, grid in zip(embeddings, grids, strict=True)]
 
+    @profiled("generate")
     def caption(
         self,
         sights: Sequence[Sight],
@@ -180,6 +182,7 @@ class StarterCaptioner:
             found = self._reranked(sights, found)
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def answer(
         self, sights: Sequence[Sight], questions: Sequence[str], *, candidates: int = 1
     ) -> list[list[Said]]:
@@ -188,6 +191,7 @@ class StarterCaptioner:
         found = self._decode(sights, prompts, self._search(max(candidates, 3), 0.0, 3))
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def score_answers(
         self, sights: Sequence[Sight], questions: Sequence[str], answers: Sequence[Sequence[str]]
     ) -> list[list[float]]:
@@ -201,6 +205,25 @@ class StarterCaptioner:
             scores = iter(self._score(sight, prompt, usable) if usable else ())
             out.append([next(scores) if i in usable else -math.inf for i in ids])
         return out
+
+    @profiled("generate")
+    def score_text(self, sights: Sequence[Sight], text: str) -> list[float]:
+        """See `TextScorer.score_text`; a text is read up to its 28th word."""
+        marks = self.words.marks
+        tokens = self.words.ids(text)[:LONGEST_TEXT]
+        if all(token == marks["unk"] for token in tokens):
+            raise UsageError(f"{self.provenance.model} knows none of the words in {text[:60]!r}.")
+        ids = np.array([marks["caption"], *tokens, marks["eos"]], np.int64)
+        known = np.flatnonzero(ids[1:] != marks["unk"])
+
+        def score(batch: Sequence[Sight]) -> list[float]:
+            seen = self._see(batch)
+            whole = np.broadcast_to(ids[:-1], (len(batch), 1, len(ids) - 1)).copy()
+            logprobs, _ = self._step(seen, whole, _empty_past(seen, 1))
+            return [float(row) for row in logprobs[:, 0, known, ids[1:][known]].sum(-1)]
+
+        batches = [sights[start : start + BATCH] for start in range(0, len(sights), BATCH)]
+        return [each for scores in run_each(score, batches) for each in scores]
 
     def knows(self, word: str) -> bool:
         """Whether the decoder can say a word."""

@@ -22,6 +22,7 @@ from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class HubEmbedder:
                 bias = float(loaded.model.logit_bias) if self._spec.sigmoid else None
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """What the checkpoint's own processor makes of a picture: one record of named arrays."""
         with self._processor.use() as processor:
@@ -146,12 +148,14 @@ class HubEmbedder:
             packed[name] = each
         return packed
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
         return self._in_batches(
             batch, IMAGE_BATCH, self._image_inputs, "get_image_features", "a picture"
         )
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 

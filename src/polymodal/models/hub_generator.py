@@ -31,6 +31,7 @@ from polymodal.models.messages import (
 from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 
 __all__ = ["GeneratorSpec", "HubGenerator"]
 
@@ -121,6 +122,7 @@ class HubGenerator:
         """See `Unloadable.residents`."""
         return (self._weights,)
 
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:

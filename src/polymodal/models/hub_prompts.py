@@ -42,7 +42,11 @@ class Prompt:
 
 
 class Writer:
-    """Writes prompts for one checkpoint."""
+    """Writes prompts for one checkpoint.
+
+    Attributes:
+        template: of the chat: the checkpoint's own, or its family's; None where there is neither.
+    """
 
     def __init__(self, name: str, processor: Any, family: Family, text_type: str) -> None:
         """For a processor (or a tokenizer alone, for a model that takes no pictures).
@@ -58,7 +62,7 @@ class Writer:
         own = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         if isinstance(own, dict):  # several by name, as some tokenizers bring them
             own = own.get("default")
-        self._template = own or family.fallback(text_type)
+        self.template: str | None = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
         videos: Any = getattr(processor, "video_processor", None)
         if getattr(videos, "cap_pixels_per_frame", True) is None:
@@ -122,7 +126,7 @@ class Writer:
         return self._processor(text=[prompt.text for prompt in prompts], **options)
 
     def _chat(self, conversation: Conversation) -> str:
-        if self._template is None:
+        if self.template is None:
             raise ModelUnavailable(
                 f"{self._name} brings no chat template, and its family has no prompt form that is"
                 " known here: use its instruction-tuned checkpoint."
@@ -138,7 +142,7 @@ class Writer:
 
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
-        template = self._template
+        template = self.template
         has_video = any(isinstance(part, VideoPart) for m in conversation for part in m.parts)
         if has_video and template is not None and "video" not in template:
             template = None  # a class may know a newer one: SmolVLM's does
@@ -157,7 +161,7 @@ class Writer:
             elif isinstance(part, VideoPart):
                 content.append({"type": "video"})
             elif isinstance(part, TextPart):
-                content.append({"type": "text", "text": self._harmless(part.text)})
+                content.append({"type": "text", "text": self.harmless(part.text)})
         return content
 
     def _dialogue(self, conversation: Conversation) -> str:
@@ -171,7 +175,7 @@ class Writer:
                     said += IMAGE
                 elif isinstance(part, TextPart):
                     apart = "\n" if said and not said.endswith(IMAGE) else ""
-                    said += apart + self._harmless(part.text)
+                    said += apart + self.harmless(part.text)
             blank = "" if said.startswith(IMAGE) else " "
             turns.append(f"{NAMES[message.role]}:{blank}{said}{self._turn_end}")
         return "\n".join([*turns, "Assistant:"])
@@ -188,9 +192,10 @@ class Writer:
         return " ".join(turns)
 
     def _said(self, message: Message) -> str:
-        return self._harmless(message.text.strip())
+        return self.harmless(message.text.strip())
 
-    def _harmless(self, text: str) -> str:
+    def harmless(self, text: str) -> str:
+        """The text without tokens that the tokenizer would read as commands."""
         for token in self._control:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")

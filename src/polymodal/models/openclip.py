@@ -25,6 +25,7 @@ from polymodal.models.precision import torch_device
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class OpenClipEmbedder:
             raise DamagedWeights(f"{weights.files[0]} has no logit_scale: it is no CLIP model.")
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """float32, shape (3, side, side)."""
         if self._transform is None:
@@ -104,6 +106,7 @@ class OpenClipEmbedder:
         pixels: Pixels = self._transform(image).numpy()
         return pixels
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
 
@@ -116,6 +119,7 @@ class OpenClipEmbedder:
 
         return self._in_batches(run, batch, IMAGE_BATCH, "a picture")
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 

@@ -24,6 +24,7 @@ from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
 from polymodal.models.protocols import ReadPage
 from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_documents import Box, Line
 
@@ -90,6 +91,7 @@ class RapidOcrReader:
         """See `Reader.batch_size`: enough that cores do not wait for the longest page."""
         return 4 * self._threads
 
+    @profiled("generate")
     def read(self, batch: Sequence[Image.Image]) -> list[ReadPage]:
         """See `Reader.read`."""
         if len(batch) < 2 or self._threads < 2:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+from polymodal.profiling import profiled
+
 __all__ = ["Keeper", "Resident"]
 
 Loaded = TypeVar("Loaded")
@@ -64,7 +66,7 @@ class Resident(Generic[Loaded]):
         """
         self.part = part
         self.model = ""
-        self.load = load
+        self.load = profiled("load")(load)
         self.prepare = prepare or (lambda: None)
         self.least_bytes = least_bytes or (lambda: 0)
         self.device = device or (lambda: "cpu")

@@ -21,6 +21,7 @@ from polymodal.models.precision import check_device
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class StarterEmbedder:
         """See `Calibrated.calibration`."""
         return self._spec.calibration
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """uint8 RGB, shape (image_size_px, image_size_px, 3), resized as the card says."""
         return resize_square(image, self._spec.image_size_px, self._spec.crop, self._spec.resize)
@@ -180,6 +182,7 @@ class StarterEmbedder:
         vectors, grids = self._run_images(batch, ["embedding", "grid"], 0)
         return vectors, grids
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 
@@ -198,6 +201,7 @@ class StarterEmbedder:
                 vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
 
+    @profiled("encode")
     def _run_images(self, batch: Sequence[Pixels], outputs: list[str], width: int) -> list[Vector]:
         if not batch:
             return [np.zeros((0, width), np.float32) for _ in outputs]

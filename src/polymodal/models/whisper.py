@@ -22,6 +22,7 @@ import numpy as np
 from polymodal.errors import ModelUnavailable
 from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
@@ -113,6 +114,7 @@ class WhisperTranscriber:
         with self._weights.use() as model:
             return list(model.supported_languages)
 
+    @profiled("generate")
     def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
         """See `Transcriber.transcribe`."""
         with self._weights.use() as model:

@@ -14,6 +14,7 @@ from polymodal.models.messages import (
     TextPart,
 )
 from polymodal.models.protocols import Generator, StreamingGenerator
+from polymodal.profiling import span
 
 __all__ = ["StreamedGenerator"]
 
@@ -53,11 +54,12 @@ class StreamedGenerator:
         name = _name(conversation)
         outcome: Generation | PolymodalError | None = None
         try:
-            for piece in self._generator.stream(conversation, options):
-                if isinstance(piece, Generation):
-                    outcome = piece
-                elif piece:
-                    self._told(name, piece)
+            with span("generate"):
+                for piece in self._generator.stream(conversation, options):
+                    if isinstance(piece, Generation):
+                        outcome = piece
+                    elif piece:
+                        self._told(name, piece)
         except (UsageError, ModelUnavailable):
             raise  # every other conversation would fail in the same way
         except PolymodalError as error:

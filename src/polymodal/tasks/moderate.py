@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polymodal.errors import MediaError, PolicyError, SpaceMismatch
+from polymodal.errors import MediaError, PolicyError, SpaceMismatch, UsageError
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.protocols import Embedder, FeatureExtractor, Pixels
 from polymodal.results import Finding, Provenance, Vector, Verdict
@@ -23,7 +23,7 @@ from polymodal.tasks.measure import SIDE_PX, measurable, measure
 from polymodal.tasks.policy import Criterion, Examples, Policy, open_policy
 from polymodal.tasks.probe import Probe
 
-__all__ = ["Policy", "moderate", "open_policy"]
+__all__ = ["Policy", "measured_margins", "moderate", "open_policy"]
 
 _Look = Callable[[Sequence[Pixels]], tuple[Vector, Sequence[Vector | None]]]
 
@@ -91,6 +91,33 @@ def moderate(
             for each in questions
         )
         yield source, _verdict(picture_name(source), policy, findings, provenance)
+
+
+def measured_margins(
+    images: Iterable[ImageInput], policy: Policy, *, limits: Limits
+) -> Iterator[tuple[ImageInput, float | MediaError]]:
+    """Yield `(picture, margin)` by the criteria that are measured alone; no model is asked.
+
+    The margin is the smallest: as `Verdict.margin`, but what only a model sees is left out.
+
+    Raises:
+        UsageError: the policy has no such criterion.
+    """
+    alone = [each for each in policy.criteria if each.measure and each.measure.weight == 1.0]
+    if not alone:
+        raise UsageError(f"the policy {policy.name} measures nothing by itself; ask a model.")
+    questions = [_Question(criterion) for criterion in alone]
+
+    def prepare(source: ImageInput) -> float:
+        ready = measurable(open_picture(source, target_px=SIDE_PX, limits=limits))
+        names = [each.measure.name for each in alone if each.measure]
+        numbers = {name: measure(name, ready) for name in names}
+        findings = [_find(each, None, numbers) for each in questions]
+        return min(_margin(*pair) for pair in zip(findings, alone, strict=True))
+
+    for source, outcome in pipelined(images, prepare, lambda batch: batch):
+        assert isinstance(outcome, float | MediaError), outcome
+        yield source, outcome
 
 
 def _question(texts: TextVectors, policy: Policy, criterion: Criterion) -> _Question:
@@ -171,11 +198,15 @@ def _words(for_it: Vector, against: Vector, temperature: float) -> float:
     return yes / (yes + no)
 
 
+def _margin(finding: Finding, criterion: Criterion) -> float:
+    return (finding.score - finding.threshold) * (1 if criterion.approve else -1)
+
+
 def _verdict(
     name: str, policy: Policy, findings: tuple[Finding, ...], provenance: Provenance
 ) -> Verdict:
     margins = {
-        finding.criterion: (finding.score - finding.threshold) * (1 if criterion.approve else -1)
+        finding.criterion: _margin(finding, criterion)
         for finding, criterion in zip(findings, policy.criteria, strict=True)
     }
     approved = all(finding.passed for finding in findings)

@@ -6,29 +6,21 @@ mistake, since a misspelt threshold that is ignored would approve what it should
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from polymodal.errors import PolicyError
 from polymodal.tasks.measure import MEASURES
+from polymodal.tasks.strict import Strict, nearest, parse_toml
 
 __all__ = ["Criterion", "Examples", "Measure", "Policy", "open_policy", "policy_names"]
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Measure(Strict):
@@ -51,7 +43,7 @@ class Measure(Strict):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in MEASURES:
-            raise ValueError(f"no measure is called {name!r}{_nearest(name, list(MEASURES))}")
+            raise ValueError(f"no measure is called {name!r}{nearest(name, list(MEASURES))}")
         return name
 
     @model_validator(mode="after")
@@ -158,7 +150,7 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
     except FileNotFoundError:
         known = policy_names()
         raise PolicyError(
-            f"no policy is called {name!r} and there is no such file{_nearest(name, known)}"
+            f"no policy is called {name!r} and there is no such file{nearest(name, known)}"
             f" (policies that ship: {', '.join(known)})."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -181,41 +173,13 @@ def _beside(policy: Policy, folder: Path) -> Policy:
 
 def parse_policy(text: str, source: str) -> Policy:
     """The policy in `text`; `source` names it in messages, and it where it has no name."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"the policy file {source} is not TOML: {error}") from error
-    data.setdefault("name", Path(source).stem)
-    try:
-        return Policy.model_validate(data)
-    except ValidationError as error:
-        mistakes = error.errors()
-        if len(mistakes) > 1:  # pydantic counts a criterion with a mistake as missing as well
-            mistakes = [
-                each for each in mistakes if each["type"] != "too_short" or not each["input"]
-            ]
-        reasons = [_reason(detail) for detail in mistakes]
-        raise PolicyError(f"the policy file {source}: {'; '.join(reasons)}.") from error
-
-
-def _reason(detail: Any) -> str:
-    """One mistake for a person: the key's path, what is wrong, and the nearest key there is."""
-    where = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]
-    ).lstrip(".")
-    if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        parents: dict[int, type[BaseModel]] = {1: Policy, 3: Criterion, 4: Measure}
-        within = Examples if "probe" in detail["loc"] else parents[len(detail["loc"])]
-        fields = list(within.model_fields)
-        return f"{where}: there is no such key{_nearest(key, fields)} (keys: {', '.join(fields)})"
-    if detail["loc"] == ("criteria",):
-        return "criteria: a policy needs at least one table [[criteria]] with name and approve"
-    message = "is missing" if detail["type"] == "missing" else detail["msg"]
-    message = message.removeprefix("Value error, ").replace("valid tuple", "list in [ ]")
-    return f"{where}: {message}" if where else str(message)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return parse_toml(
+        text,
+        Policy,
+        f"the policy file {source}",
+        error=PolicyError,
+        defaults={"name": Path(source).stem},
+        missing={
+            "criteria": "a policy needs at least one table [[criteria]] with name and approve"
+        },
+    )
