@@ -1,4 +1,4 @@
-"""What a checkpoint takes in each precision, on this machine's CPU: memory, speed, closeness.
+"""What a checkpoint takes in each precision, on one core of this machine: memory, speed, closeness.
 
 Run: `python -m benchmarks.precision`. A language model of 100 million parameters is made from a
 configuration with seeded random weights, and loaded in a process of its own for each precision,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -102,7 +103,12 @@ def main() -> None:
         for dtype, quantize in PRECISIONS:
             words = [sys.executable, "-W", "ignore", "-m", "benchmarks.precision", "--one", folder]
             done = subprocess.run(
-                [*words, dtype, quantize or "-"], capture_output=True, text=True, check=True
+                [*words, dtype, quantize or "-"],
+                capture_output=True,
+                text=True,
+                check=True,
+                # One core: threads that wait for each other make times depend on what else runs.
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
             found = json.loads(done.stdout.splitlines()[-1])
             name = f"`--dtype {dtype}`" if quantize is None else f"`--quantize {quantize}`, {dtype}"

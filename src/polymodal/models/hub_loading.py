@@ -7,7 +7,6 @@ that is an error, since such a model answers, and answers nonsense.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ def load_model(
             " belong together, or the file is not whole."
         )
     model.eval().requires_grad_(False)
-    _read_in(model)
+    _read_in(model, precision)
     return model
 
 
@@ -136,23 +135,19 @@ def _placed(source: Source, device: str, dtype: str, precision: Precision) -> An
     return {"": device} if fits else "auto"
 
 
-def _read_in(model: Any) -> None:
+def _read_in(model: Any, precision: Precision) -> None:
     """Read weights that are only mapped: a page each, so that what they take can be measured.
 
-    One that is left over of a file whose others were converted is copied, so that the file's
-    mapping can go; and one that lies at an odd address, since sums over it may differ in the last
-    bit from those of the same numbers in another file.
+    Where one lies at an odd address, all are copied, and with them nothing holds the file: sums
+    over it may differ in the last bit from those of the same numbers in another file. So is what
+    quantising left over, which would hold the whole file in memory.
     """
     tensors = [
         each for each in (*model.parameters(), *model.buffers()) if each.device.type == "cpu"
     ]
-    used = Counter[int]()
+    odd = any(each.data_ptr() % ALIGNED_BYTES for each in tensors if each.is_floating_point())
     for each in tensors:
-        used[each.untyped_storage().data_ptr()] += each.nbytes
-    for each in tensors:
-        storage = each.untyped_storage()
-        is_left_over = storage.nbytes() > 2 * used[storage.data_ptr()]
-        if each.is_floating_point() and (is_left_over or each.data_ptr() % ALIGNED_BYTES):
+        if odd if precision.quantize is None else each.is_floating_point():
             each.data = each.data.clone()
         elif each.is_contiguous() and each.numel():
             each.data.view(-1)[:: max(1, PAGE_BYTES // each.element_size())].sum()
