@@ -131,7 +131,10 @@ def models_ps(json: Json = False) -> None:
     from polymodal.runtime.processes import ask_all
 
     out = Output(as_json=json)
-    _tell_held(out, ask_all())
+    held = ask_all()
+    _tell_held(out, held)
+    if not any(each.models for each in held):
+        out.note("no process of yours has a model in memory")
 
 
 def models_unload(name: Name, json: Json = False, quiet: Quiet = False) -> None:
