@@ -14,16 +14,21 @@ import polymodal
 SOURCE = Path(polymodal.__file__).parent
 LAYERS = [
     {"cli"},
+    {"choosing"},
     {"suite"},
-    {"suite_answers", "suite_captions", "suite_documents", "suite_speech"},
+    {
+        *("suite_answers", "suite_captions", "suite_documents", "suite_judging"),
+        *("suite_models", "suite_speech"),
+    },
     {"suite_parts"},
     {"tasks", "search"},
     {"runtime", "catalog"},
+    {"training"},
     {"models"},
     {"media"},
-    {"results_answers", "results_documents", "results_speech"},
+    {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
-    {"errors"},
+    {"errors", "profiling"},
     {"nn"},  # building blocks in torch: nothing of the package
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -19,8 +19,9 @@ Rows = list[dict[str, Any]]
 HEAD = """\
 # Ways to join pictures and words, measured
 
-Written by `python -m recipes.fusion_study --report`; the numbers are from one run on {device}
-(torch {torch}), the models and their training are in `recipes/fusion_study/`, the blocks in
+Written by `python -m recipes.fusion_study --report`; the numbers are from one
+{device} (torch {torch}), the models and their training are in
+`recipes/fusion_study/` (results as they came: `results/`), the blocks in
 [`polymodal.nn`](training.md#building-blocks).
 
 Each strategy is a whole model of {low:.2f} to {high:.2f} million parameters, trained from nothing
@@ -192,8 +193,8 @@ def write(results: Path, out: Path) -> None:
         parts += [
             "## The number of visual tokens\n",
             "easy-VQA, one seed, a third of the passes: accuracy and MFLOPs of an answer by the "
-            "tower's grid. Every model has the same size, so where positions cost parameters its "
-            "width shrinks: the Q-Former's MFLOPs fall once for that.\n",
+            "tower's grid.\nEvery model has the same size, so where positions cost parameters its "
+            "width shrinks a step: the Q-Former's MFLOPs fall once for that.\n",
             sweep_table(swept) + "\n",
             "![Cost and accuracy by the number of visual tokens](images/fusion.svg)\n",
         ]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polymodal.choosing.front import select
     from polymodal.errors import (
         Attempt,
         BudgetExceeded,
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         MissingDependency,
         ModelError,
         ModelUnavailable,
+        NotEnoughMemory,
         PolicyError,
         PolymodalError,
         SpaceMismatch,
         StorageError,
+        TrainingError,
         UnsupportedMedia,
         UsageError,
     )
@@ -60,7 +63,9 @@ if TYPE_CHECKING:
         Spoken,
         StreamingGenerator,
         Transcriber,
+        Unloadable,
     )
+    from polymodal.models.resident import Resident
     from polymodal.results import (
         AddReport,
         Caption,
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
     from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
+    from polymodal.runtime.processes import LoadedModel
     from polymodal.search import Collection
     from polymodal.suite import Suite
     from polymodal.tasks.moderate import Policy
@@ -135,6 +141,7 @@ __all__ = [
     "Journal",
     "Limits",
     "Line",
+    "LoadedModel",
     "Match",
     "MediaError",
     "MediaNotFound",
@@ -146,6 +153,7 @@ __all__ = [
     "ModelError",
     "ModelRequest",
     "ModelUnavailable",
+    "NotEnoughMemory",
     "PageInfo",
     "Policy",
     "PolicyError",
@@ -158,6 +166,7 @@ __all__ = [
     "Reader",
     "Reading",
     "Receipt",
+    "Resident",
     "Scene",
     "SearchResult",
     "Space",
@@ -171,14 +180,17 @@ __all__ = [
     "Suite",
     "TextPart",
     "Timeline",
+    "TrainingError",
     "Transcriber",
     "Transcript",
+    "Unloadable",
     "UnsupportedMedia",
     "UsageError",
     "Verdict",
     "VideoPart",
     "amount_between",
     "not_in_future",
+    "select",
     "sums_up",
 ]
 
@@ -202,6 +214,7 @@ _ELSEWHERE = {
     "Journal": "runtime.journal",
     "Limits": "media.pictures",
     "Line": "results_documents",
+    "LoadedModel": "runtime.processes",
     "Message": "models.messages",
     "MockEmbedder": "models.mock",
     "MockGenerator": "models.mock",
@@ -214,6 +227,7 @@ _ELSEWHERE = {
     "Reader": "models.protocols",
     "Reading": "results_documents",
     "Receipt": "tasks.receipt",
+    "Resident": "models.resident",
     "Scene": "results_speech",
     "SpeechSegment": "results_speech",
     "Spoken": "models.protocols",
@@ -225,9 +239,11 @@ _ELSEWHERE = {
     "Timeline": "results_speech",
     "Transcriber": "models.protocols",
     "Transcript": "results_speech",
+    "Unloadable": "models.protocols",
     "VideoPart": "models.messages",
     "amount_between": "tasks.rules",
     "not_in_future": "tasks.rules",
+    "select": "choosing.front",
     "sums_up": "tasks.rules",
 }
 

@@ -11,11 +11,13 @@
     │   └── MediaTooLarge                    over a limit (bytes, pixels, frames)
     ├── SpaceMismatch                        vectors of different spaces were mixed   exit code 2
     ├── ModelUnavailable                     no source has the weights                exit code 3
-    │   └── DamagedWeights                   a weight file fails its checksum
+    │   ├── DamagedWeights                   a weight file fails its checksum
+    │   └── NotEnoughMemory                  a model, or one item of its work, does not fit
     ├── MissingDependency                    an extra is not installed                exit code 3
     ├── ModelError                       a model's service failed on one request      exit code 1
     ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
     ├── InvalidAnswer                    a generator's answer is not what was asked   exit code 1
+    ├── TrainingError                        a run of training cannot go on           exit code 1
     ├── ItemsFailed                          `.vectors` of a batch in which items failed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
@@ -51,10 +53,12 @@ __all__ = [
     "MissingDependency",
     "ModelError",
     "ModelUnavailable",
+    "NotEnoughMemory",
     "PolicyError",
     "PolymodalError",
     "SpaceMismatch",
     "StorageError",
+    "TrainingError",
     "UnsupportedMedia",
     "UsageError",
 ]
@@ -144,6 +148,10 @@ class DamagedWeights(ModelUnavailable):
     """A weight file is missing or fails its checksum; the message names the file."""
 
 
+class NotEnoughMemory(ModelUnavailable):
+    """A model, or its work on one item, does not fit into memory; the message says what would."""
+
+
 class MissingDependency(PolymodalError):
     """An optional package is not installed; the message is the command that installs it."""
 
@@ -209,6 +217,10 @@ class InvalidAnswer(PolymodalError):
         self.reason = reason
         self.attempts = attempts
         super().__init__(message)
+
+
+class TrainingError(PolymodalError):
+    """A run stopped: a loss that is no number, a checkpoint that cannot be written or read."""
 
 
 class ItemsFailed(PolymodalError):

@@ -288,7 +288,10 @@ class ProbeReport:
 
 @dataclass(frozen=True)
 class Hit:
-    """An item found. `score` is what ranks; `similarity` the cosine where a vector was compared."""
+    """An item found. `score` is what ranks; `similarity` the cosine where a vector was compared.
+
+    Where hits were ordered anew, `score` is of what did that, and `first_score` of the search.
+    """
 
     id: str
     path: str
@@ -296,6 +299,7 @@ class Hit:
     metadata: Mapping[str, Any]
     similarity: float | None = None
     relevant: bool | None = None
+    first_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -305,12 +309,14 @@ class SearchResult:
     Attributes:
         notes: what was inferred, for a person ("price < 2000, read from 'under 2000 rupees'").
         where: the filter that was applied, as an expression; empty when none.
+        ranked_by: what ordered the first hits anew; None where the search alone ranks.
     """
 
     query: str
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
     where: str = ""
+    ranked_by: Provenance | None = None
 
     def __iter__(self) -> Any:
         return iter(self.hits)

@@ -59,6 +59,8 @@ class Scene:
         thumbnail: that picture as a small JPEG.
         vector: its embedding, L2-normalised, shape (dimension,), in the timeline's space.
         caption: what it shows; None where no captioner was asked.
+        caption_fit: probability, by the captioner's embedder, that the caption fits the picture;
+            None where it was not asked.
         speech: what is said meanwhile; a segment that spans two scenes stands in both.
     """
 
@@ -69,6 +71,7 @@ class Scene:
     vector: Vector
     caption: str | None = None
     speech: str = ""
+    caption_fit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
 from polymodal.suite_captions import CaptionVerbs
 from polymodal.suite_documents import DocumentVerbs
+from polymodal.suite_judging import JudgingVerbs
+from polymodal.suite_models import LoadedModels
 from polymodal.suite_speech import SpeechVerbs
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite"]
 
 
-class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
+class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs, LoadedModels):
     """Every verb on one model. Safe to use from several threads.
 
     A verb that takes pictures takes one (and returns one result, or raises `MediaError`), a list
@@ -66,6 +68,10 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
         stream_limits: StreamLimits | None = None,
         budget_usd: float | None = None,
         allow_pickle: bool = False,
+        memory: int | str | None = None,
+        ttl_s: float | None = None,
+        dtype: str = "auto",
+        quantize: str | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -73,7 +79,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
             model: a model's name, the path of a model folder, or any `Embedder`. A generator's name
                 (`openai:MODEL`, `anthropic:MODEL`, `gemini:MODEL`, or a checkpoint that writes)
                 answers `caption`, `ask` and `extract`; the starter checks its answers.
-            device: "cpu", or "auto" to use an accelerator that the runtime offers.
+            device: "cpu", "cuda", "cuda:N", or "auto" to use an accelerator where there is one.
             limits: what a picture may be at most; `polymodal.media.DEFAULT_LIMITS` by default.
             home: where named collections, the cache and the journal live.
             cache: whether generative verbs keep and reuse results; or a file to keep them in.
@@ -84,6 +90,11 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
             budget_usd: what generators behind APIs may cost; a request that could pass it is not
                 sent, and is a `BudgetExceeded` in its place. None only counts (`spending`).
             allow_pickle: take pickled weights of a checkpoint that has no others.
+            memory: what all models may take, on the host and on each accelerator: bytes, or "8GB";
+                80 % of what is free by default. The longest idle make room for others.
+            ttl_s: unload what was idle for so many seconds; never by default.
+            dtype, quantize: in which numbers a checkpoint's weights are held: "float32",
+                "bfloat16", "float16" or "auto"; and "8bit" or "4bit".
         """
         self._model = model
         self._device = device
@@ -99,6 +110,10 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
         self._stream_limits = stream_limits
         self._budget_usd = budget_usd
         self._allow_pickle = allow_pickle
+        self._memory = memory
+        self._ttl_s = ttl_s
+        self._dtype = dtype
+        self._quantize = quantize
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -325,15 +340,26 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs):
             if self._texts is None:
                 from polymodal.runtime.texts import TextVectors
 
-                model = "starter" if is_generator_name(self._model) else self._model
+                model = self._starter() if is_generator_name(self._model) else self._model
+                name = "starter" if model is not self._model else self._model
                 if isinstance(model, str | os.PathLike):
                     from polymodal.catalog.opening import open_embedder
 
+                    name = os.fspath(model)
                     model = open_embedder(
-                        os.fspath(model), device=self._device, allow_pickle=self._allow_pickle
+                        name,
+                        device=self._device,
+                        precision=self._precision(),
+                        allow_pickle=self._allow_pickle,
                     )
-                self._texts = TextVectors(model)
+                self._texts = TextVectors(self._kept(model, name))
             return self._texts
+
+    def _starter(self) -> Embedder:
+        """What checks the answers of generators, wherever these run."""
+        from polymodal.catalog.opening import open_embedder
+
+        return open_embedder("starter", device="cpu" if self._device == "cpu" else "auto")
 
     def _picture_limits(self) -> Limits:
         if self._limits is None:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import MissingDependency, UsageError
 from polymodal.runtime.shapes import is_one, lazily, listed, only
-from polymodal.suite_parts import SuiteParts
+from polymodal.suite_parts import SuiteParts, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
+    from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Generator
     from polymodal.results import ItemError
     from polymodal.results_answers import Answer
+    from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["AnswerVerbs"]
 
@@ -32,6 +34,8 @@ class AnswerVerbs(SuiteParts):
         threshold: float | None = ...,
         grounded: bool = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
+        examples: Sequence[ExampleInput] = ...,
     ) -> Answer: ...
 
     @overload
@@ -43,6 +47,8 @@ class AnswerVerbs(SuiteParts):
         threshold: float | None = ...,
         grounded: bool = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
+        examples: Sequence[ExampleInput] = ...,
     ) -> list[Answer | ItemError]: ...
 
     @overload
@@ -54,6 +60,8 @@ class AnswerVerbs(SuiteParts):
         threshold: float | None = ...,
         grounded: bool = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
+        examples: Sequence[ExampleInput] = ...,
     ) -> Iterator[Answer | ItemError]: ...
 
     def ask(
@@ -64,6 +72,8 @@ class AnswerVerbs(SuiteParts):
         threshold: float | None = None,
         grounded: bool = True,
         generator: str | Generator | None = None,
+        options: GenerationOptions | None = None,
+        examples: Sequence[ExampleInput] = (),
     ) -> Any:
         """Answer a question, or several, about pictures; or abstain, with the reasons.
 
@@ -74,13 +84,17 @@ class AnswerVerbs(SuiteParts):
             threshold: confidence, 0..1, under which it abstains; the model's own by default.
             grounded: whether answers are checked against the picture and the text in it.
             generator: what answers, instead of the model's captioner: a name, or any `Generator`.
+            options: how the generator writes, in place of this verb's own (128 tokens, greedy).
+            examples: pictures with a question and its answer, shown to the generator before every
+                question (few-shot).
 
         Returns:
             An `Answer` for one picture and one question; else a list, or for an iterator of
             pictures an iterator, with an `ItemError` in the place of what failed.
 
         Raises:
-            UsageError: an empty question, one that is too long, or a wrong threshold.
+            UsageError: an empty question, one that is too long, a wrong threshold, or examples
+                that the model does not take.
             ModelUnavailable: when the model has no captioner, or the generator cannot be reached.
         """
         from polymodal.tasks.questions import parse
@@ -90,7 +104,14 @@ class AnswerVerbs(SuiteParts):
             parse(each)  # a question that cannot be asked of any picture is the caller's mistake
         pictures = [images] if is_one(images) else images
         pairs = ((image, each) for image in pictures for each in questions)
-        stream = self._ask(pairs, threshold, grounded, generator)
+        stream = self._ask(
+            pairs,
+            threshold=threshold,
+            grounded=grounded,
+            generator=generator,
+            options=options,
+            examples=examples,
+        )
         if is_one(images) and isinstance(question, str):
             return only(stream)
         return lazily(stream) if isinstance(images, Iterator) else listed(stream)
@@ -102,6 +123,8 @@ class AnswerVerbs(SuiteParts):
         threshold: float | None = None,
         grounded: bool = True,
         generator: str | Generator | None = None,
+        options: GenerationOptions | None = None,
+        examples: Sequence[ExampleInput] = (),
     ) -> list[Answer | ItemError]:
         """The same for pictures with a question each: pairs, or a CSV or JSONL file of them.
 
@@ -111,27 +134,56 @@ class AnswerVerbs(SuiteParts):
 
         given: Iterable[tuple[ImageInput, str]]
         given = read_questions(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
-        return listed(self._ask(given, threshold, grounded, generator))
+        return listed(
+            self._ask(
+                given,
+                threshold=threshold,
+                grounded=grounded,
+                generator=generator,
+                options=options,
+                examples=examples,
+            )
+        )
 
     def _ask(
         self,
         pairs: Iterable[tuple[ImageInput, str]],
+        *,
         threshold: float | None,
         grounded: bool,
         generator: str | Generator | None,
+        options: GenerationOptions | None,
+        examples: Sequence[ExampleInput],
     ) -> Any:
         from polymodal.tasks.answering import Asking
+        from polymodal.tasks.answering_generators import OPTIONS, Manner
         from polymodal.tasks.ask import ask
+        from polymodal.tasks.examples import open_examples
 
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
         asking = Asking(self._checking_vectors(), self._lines_of, threshold, grounded)
         writer = self._writer(generator)
+        limits = self._picture_limits()
+        if writer is None:
+            only_for_generators(options=options, examples=examples)
+            return ask(
+                self.captioner,
+                pairs,
+                asking,
+                limits=limits,
+                cache=self.cache,
+                journal=self.journal,
+            )
+        shown = open_examples(examples, writer.info, limits)
         return ask(
-            self.captioner if writer is None else writer,
+            writer,
             pairs,
             asking,
-            limits=self._picture_limits(),
+            limits=limits,
+            manner=Manner(options or OPTIONS, shown),
+            hear=self._hear,
+            stream_limits=self._sound_limits(),
             cache=self.cache,
             journal=self.journal,
         )

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 from polymodal.catalog.names import is_api_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather
-from polymodal.suite_parts import SuiteParts
+from polymodal.suite_parts import SuiteParts, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
     from polymodal.models.describing import Captioner, Style
+    from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
     from polymodal.runtime.spending import Spending
@@ -39,6 +40,7 @@ class CaptionVerbs(SuiteParts):
         about: str = ...,
         candidates: int = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> Caption: ...
 
     @overload
@@ -50,6 +52,7 @@ class CaptionVerbs(SuiteParts):
         about: str = ...,
         candidates: int = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> list[Caption | ItemError]: ...
 
     @overload
@@ -61,6 +64,7 @@ class CaptionVerbs(SuiteParts):
         about: str = ...,
         candidates: int = ...,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> Iterator[Caption | ItemError]: ...
 
     def caption(
@@ -71,6 +75,7 @@ class CaptionVerbs(SuiteParts):
         about: str = "",
         candidates: int = 1,
         generator: str | Generator | None = None,
+        options: GenerationOptions | None = None,
     ) -> Any:
         """Say what pictures show, in a sentence each.
 
@@ -79,6 +84,8 @@ class CaptionVerbs(SuiteParts):
             about: words that the caption should take up.
             candidates: how many captions a picture, best first, in `Caption.candidates`.
             generator: what writes, instead of the model's captioner: a name, or any `Generator`.
+            options: how the generator writes, in place of the style's own (greedy, and 64 to 384
+                tokens). Only what would come out the same again is kept in the cache.
 
         Raises:
             ModelUnavailable: when the model has no captioner, or the generator cannot be reached.
@@ -88,7 +95,7 @@ class CaptionVerbs(SuiteParts):
         from polymodal.tasks.caption import CaptionOptions, caption
         from polymodal.tasks.caption_generators import caption_by_generator
 
-        options = CaptionOptions(style, about, candidates)
+        wanted = CaptionOptions(style, about, candidates)
         writer = self._writer(generator)
         kept: Any = {
             "limits": self._picture_limits(),
@@ -96,9 +103,11 @@ class CaptionVerbs(SuiteParts):
             "journal": self.journal,
         }
         if writer is not None:
-            return gather(images, lambda each: caption_by_generator(writer, each, options, **kept))
+            kept["generation"] = options
+            return gather(images, lambda each: caption_by_generator(writer, each, wanted, **kept))
+        only_for_generators(options=options)
         captioner = self.captioner()
-        return gather(images, lambda each: caption(captioner, each, options, **kept))
+        return gather(images, lambda each: caption(captioner, each, wanted, **kept))
 
     def captioner(self) -> Captioner:
         """What describes pictures, opened on first use; it shares the embedder's image tower.
@@ -116,7 +125,8 @@ class CaptionVerbs(SuiteParts):
                     self._captioner = self._model
                 else:
                     name = self._model if isinstance(self._model, str | os.PathLike) else None
-                    self._captioner = open_captioner(name, embedder=embedder)
+                    opened = open_captioner(name, embedder=embedder)
+                    self._captioner = self._kept(opened, None if name is None else os.fspath(name))
             return self._captioner
 
     def generator(self, name: str | None = None) -> StreamingGenerator:
@@ -147,7 +157,15 @@ class CaptionVerbs(SuiteParts):
         if not is_api_name(name):
             from polymodal.catalog.hub_models import open_hub_generator
 
-            return open_hub_generator(name, device=self._device, allow_pickle=self._allow_pickle)
+            opened = open_hub_generator(
+                name,
+                device=self._device,
+                precision=self._precision(),
+                allow_pickle=self._allow_pickle,
+            )
+            return self._kept(opened, name)
+        if self._dtype != "auto" or self._quantize is not None:
+            raise UsageError(f"{name} runs behind an API; --dtype and --quantize are not for it.")
         from polymodal.catalog.generators import open_generator
         from polymodal.runtime.spending import BudgetedGenerator
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.runtime.shapes import gather
-from polymodal.suite_parts import SuiteParts
+from polymodal.suite_parts import SuiteParts, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.documents import DocumentInput
+    from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Generator, Reader
     from polymodal.results import ItemError
     from polymodal.results_documents import Extraction, Reading
@@ -34,7 +35,7 @@ class DocumentVerbs(SuiteParts):
                 from polymodal.models.rapidocr import RapidOcrReader
 
                 self._reader = RapidOcrReader()
-            return self._reader
+            return self._kept(self._reader, None)
 
     @overload
     def read(self, documents: DocumentInput) -> Reading: ...  # type: ignore[overload-overlap]
@@ -67,6 +68,7 @@ class DocumentVerbs(SuiteParts):
         schema: SchemaInput | None = ...,
         *,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> Extraction: ...
 
     @overload
@@ -76,6 +78,7 @@ class DocumentVerbs(SuiteParts):
         schema: SchemaInput | None = ...,
         *,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> list[Extraction | ItemError]: ...
 
     @overload
@@ -85,6 +88,7 @@ class DocumentVerbs(SuiteParts):
         schema: SchemaInput | None = ...,
         *,
         generator: str | Generator | None = ...,
+        options: GenerationOptions | None = ...,
     ) -> Iterator[Extraction | ItemError]: ...
 
     def extract(
@@ -93,6 +97,7 @@ class DocumentVerbs(SuiteParts):
         schema: SchemaInput | None = None,
         *,
         generator: str | Generator | None = None,
+        options: GenerationOptions | None = None,
     ) -> Any:
         """Documents to typed data, with the confidence of each field and the line it came from.
 
@@ -101,6 +106,7 @@ class DocumentVerbs(SuiteParts):
                 its rules find wrong is in `problems`, beside the value.
             generator: fills what the receipt model cannot, a name or any `Generator`; without one
                 such fields are None.
+            options: how the generator writes, in place of this verb's own (1,024 tokens, greedy).
 
         Raises:
             UsageError: a schema that is none.
@@ -109,12 +115,15 @@ class DocumentVerbs(SuiteParts):
         """
         from polymodal.runtime.recorded import recorded
         from polymodal.tasks.extract import Extractor, extract
+        from polymodal.tasks.structured import OPTIONS
 
         writer = self._writer(generator)
         if writer is not None:
             writer = recorded(writer, self.journal, "extract")
-        extractor = Extractor.open(schema, writer)
+        else:
+            only_for_generators(options=options)
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
+        extractor = Extractor.open(schema, writer, options or OPTIONS, limits)
         return gather(
             documents, lambda each: extract(extractor, reader, each, limits=limits, cache=cache)
         )

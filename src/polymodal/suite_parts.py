@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.media.containers import StreamInput
+    from polymodal.media.limits import StreamLimits
     from polymodal.media.pictures import Limits
     from polymodal.models.describing import Captioner
+    from polymodal.models.precision import Precision
     from polymodal.models.protocols import Device, Embedder, Generator
+    from polymodal.results_speech import Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
+    from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
 
-__all__ = ["SuiteParts"]
+__all__ = ["SuiteParts", "only_for_generators"]
+
+
+def only_for_generators(**given: object) -> None:
+    """Refuse what only a generator takes, where none answers.
+
+    Raises:
+        UsageError: naming what was given.
+    """
+    if named := [name for name, value in given.items() if value]:
+        raise UsageError(
+            f"{' and '.join(named)} go with a model that writes: openai:MODEL, anthropic:MODEL,"
+            " gemini:MODEL, or a checkpoint such as Qwen/Qwen2.5-VL-3B-Instruct."
+        )
+
+
+Model = TypeVar("Model")
 
 
 class SuiteParts:
     """Declared here, so that a group of verbs can be read alone; `Suite` and its groups have it."""
 
     _device: Device
+    _dtype: str
+    _quantize: str | None
     _lock: threading.Lock
 
     if TYPE_CHECKING:
@@ -31,6 +56,12 @@ class SuiteParts:
         @property
         def journal(self) -> Journal | None: ...
 
+    if TYPE_CHECKING:
+
+        def _kept(self, model: Model, name: object) -> Model: ...
+
+        def _precision(self) -> Precision: ...
+
     @abstractmethod
     def embedder(self) -> Embedder:
         """See `Suite.embedder`."""
@@ -40,10 +71,23 @@ class SuiteParts:
         """See `Suite.captioner`."""
 
     @abstractmethod
+    def judge(self, model: str) -> Judge:
+        """See `JudgingVerbs.judge`."""
+
+    @abstractmethod
     def _checking_vectors(self) -> TextVectors: ...
 
     @abstractmethod
+    def _starter(self) -> Embedder: ...
+
+    @abstractmethod
     def _writer(self, given: str | Generator | None) -> Generator | None: ...
+
+    @abstractmethod
+    def _hear(self, source: StreamInput) -> Transcript: ...
+
+    @abstractmethod
+    def _sound_limits(self) -> StreamLimits: ...
 
     @abstractmethod
     def _picture_limits(self) -> Limits: ...

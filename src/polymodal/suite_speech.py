@@ -27,6 +27,7 @@ class SpeechVerbs(SuiteParts):
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
+    _allow_pickle: bool
 
     def transcriber(self) -> Transcriber:
         """The speech model, opened on first use; the starter's weights are read by its first call.
@@ -39,8 +40,12 @@ class SpeechVerbs(SuiteParts):
             if isinstance(self._speech, str):
                 from polymodal.catalog.speech import open_transcriber
 
-                self._speech = open_transcriber(self._speech, device=self._device)
-            return self._speech
+                name = self._speech
+                opened = open_transcriber(
+                    name, device=self._device, allow_pickle=self._allow_pickle
+                )
+                self._speech = self._kept(opened, name)
+            return self._kept(self._speech, None)
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -179,10 +184,13 @@ class SpeechVerbs(SuiteParts):
         return captions_by(self.captioner(), cache=self.cache, journal=self.journal)
 
     def senses(self) -> Senses:
-        """What collections listen and watch with."""
+        """What collections listen, watch and rerank with."""
         from polymodal.search.senses import Senses
 
-        return Senses(hear=self.transcribe, watch=self.watch)
+        return Senses(hear=self.transcribe, watch=self.watch, judge=self.judge)
+
+    def _hear(self, source: StreamInput) -> Transcript:
+        return self.transcribe(source)
 
     def _sound_limits(self) -> StreamLimits:
         from polymodal.media.limits import DEFAULT_STREAM_LIMITS

@@ -10,6 +10,7 @@ import base64
 import binascii
 import io
 import re
+import wave
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -152,11 +153,21 @@ def _gemini(headers: Mapping[str, str], body: dict[str, Any]) -> Iterator[str]:
         for part in content["parts"]:
             if set(part) == {"inlineData"}:
                 blob = part["inlineData"]
+                if blob["mimeType"] == "audio/wav":
+                    yield from _sound(blob["data"])
+                    continue
                 yield from _picture(blob["mimeType"], blob["data"], 20 * 1024**2, 1_000_000)
             elif set(part) != {"text"}:
                 yield f"a part has {sorted(part)}"
     if "systemInstruction" in body and "text" not in body["systemInstruction"]["parts"][0]:
         yield "systemInstruction has no text"
+
+
+def _sound(data: str) -> Iterator[str]:
+    content = base64.b64decode(data.replace("-", "+").replace("_", "/"), validate=True)
+    with wave.open(io.BytesIO(content)) as file:
+        if (file.getnchannels(), file.getsampwidth()) != (1, 2) or not file.getnframes():
+            yield f"the sound has {file.getparams()}"
 
 
 def _picture(media_type: str, data: str, most_bytes: int, most_px: int) -> Iterator[str]:

@@ -77,9 +77,22 @@ def test_ask_streams_and_then_checks(polymodal: Command, picture: Path, service:
     assert "because" in ran.stdout
 
 
+def test_options_of_an_answer_go_out(polymodal: Command, picture: Path, service: Service) -> None:
+    options = ("--max-tokens", 77, "--temperature", 0.5, "--seed", 3, "--stop", "A", "--stop", "B")
+    for _ in range(2):  # drawn at random by a model that promises nothing: asked for every time
+        ran = polymodal("caption", picture, "-m", MODELS["openai"], *options)
+        assert ran.returncode == 0, ran.stderr
+    first, second = (received.body for received in service.received)
+    assert (first["max_completion_tokens"], first["temperature"], first["seed"]) == (77, 0.5, 3)
+    assert first["stop"] == ["A", "B"]
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("caption", "--seed", "3", "-m", "openai:gpt-5.5"), "--temperature above 0"),
+        (("caption", "--max-tokens", "9"), "a model that writes"),
         (("caption", "--stream"), "says its answer at once"),
         (("caption", "--stream", "--json", "-m", "openai:gpt-5.5"), "--json"),
         (("caption", "--budget", "1"), "costs nothing"),

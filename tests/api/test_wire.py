@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import wave
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,26 @@ def test_a_server_by_its_address_gets_the_fields_that_all_know(service: Service)
     assert body["model"] == "qwen3-vl"
     assert body["max_tokens"] == 256
     assert set(body) == {"model", "messages", "max_tokens", "temperature"}
+
+
+def test_sound_goes_to_who_takes_it_and_its_price_is_not_guessed(service: Service) -> None:
+    sound = pm.AudioPart(np.sin(np.arange(1600, dtype=np.float32) / 9), 16_000)
+    asked_of_it = [pm.Message.user(sound, "What is heard?")]
+    generator = open_generator(MODELS["gemini"])
+    (answer,) = generator.generate([asked_of_it])
+    assert isinstance(answer, pm.Generation)
+    assert answer.cost_usd is None
+    assert generator.most_usd(asked_of_it) is None
+    first, second = service.received[0].body["contents"][0]["parts"]
+    assert first["inlineData"]["mimeType"] == "audio/wav"
+    with wave.open(
+        io.BytesIO(base64.b64decode(first["inlineData"]["data"].translate(STANDARD)))
+    ) as f:
+        heard = np.frombuffer(f.readframes(1600), "<i2") / 32767
+    assert np.abs(heard - sound.samples).max() < 1e-4
+    assert second == {"text": "What is heard?"}
+    with pytest.raises(pm.UsageError, match="no audio"):
+        open_generator(MODELS["anthropic"]).generate([asked_of_it])
 
 
 def test_a_batch_goes_out_together_and_comes_back_in_order(service: Service) -> None:

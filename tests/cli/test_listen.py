@@ -1,6 +1,7 @@
 """`transcribe` and `watch` as a user runs them."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from polymodal.media.sound import read_sound
 from polymodal.models.whisper import WhisperTranscriber
+from polymodal.tasks.caption import DOUBTED
 from tests.media.recordings import SPOKEN, tone, write_sound, write_video
 from tests.models.weights import captioner_or_skip
 from tests.tasks.pictures import plain
@@ -96,7 +98,7 @@ def test_watch_prints_a_timeline_each_and_writes_a_page(polymodal, videos):
     speaks, mute, sound_only = ran.lines
     assert ran.code == 1
     assert {"input", "scenes"} <= speaks.keys()
-    assert speaks["scenes"][0].keys() == {"start_s", "end_s", "caption", "speech"}
+    assert speaks["scenes"][0].keys() == {"start_s", "end_s", "caption", "speech", "fit"}
     assert speaks["scenes"][0]["caption"] is None
     assert speaks["models"].keys() == {"scenes", "speech"}
     assert [(scene["start_s"], scene["end_s"]) for scene in speaks["scenes"]] == [(0, 2), (2, 4)]
@@ -150,7 +152,9 @@ def test_watch_says_what_scenes_show_and_who_said_it(polymodal, tmp_path):
     assert line["models"]["caption"] == said_by
     assert "speech" not in line["models"]
     page = (tmp_path / "page.html").read_text()
-    assert all(f'<span class="title">{caption}</span>' in page for caption in captions)
+    for scene in line["scenes"]:
+        doubt = " (it may not fit)" if scene["fit"] < DOUBTED else ""
+        assert f'<span class="title">{scene["caption"]}{doubt}</span>' in page
     assert f"captions by {said_by}" in page
     table = polymodal("watch", path, mock=False).stdout
     assert "shows" in table
@@ -162,3 +166,15 @@ def test_watch_prints_a_table(polymodal, videos):
     assert ran.code == 0
     assert re.search(r"0:02.0 +0:04.0 +a cup of coffee", ran.stdout.lower())
     assert "no captioner" in ran.stderr
+
+
+def test_a_scene_whose_caption_may_not_fit_says_so():
+    from polymodal.cli.listen import shown
+    from polymodal.results_speech import Scene
+
+    def scene(fit):
+        return Scene(0.0, 1.0, 0.5, b"", np.zeros(1, np.float32), "a red bus", "", fit)
+
+    assert shown(scene(DOUBTED - 0.01)) == "a red bus (it may not fit)"
+    assert shown(scene(DOUBTED)) == shown(scene(None)) == "a red bus"
+    assert shown(replace(scene(0.1), caption=None), "scene 3") == "scene 3"

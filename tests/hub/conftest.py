@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,11 @@ pytest.importorskip("torch", reason="the extra `hub` is not installed")
 pytest.importorskip("transformers", reason="the extra `hub` is not installed")
 
 from tests.hub import tiny
+from tests.hub.server import Hub
 from tests.hub.tiny_generators import GENERATORS
+from tests.hub.tiny_interleaved import INTERLEAVED
+
+FAMILIES = {**tiny.CONTRASTIVE, **GENERATORS, **INTERLEAVED}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if family not in made:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the classes that make them
-                made[family] = {**tiny.CONTRASTIVE, **GENERATORS}[family](root / f"tiny-{family}")
+                made[family] = FAMILIES[family](root / f"tiny-{family}")
         return made[family]
 
     return get
@@ -56,3 +61,16 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("POLYMODAL_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return huggingface_hub
+
+
+@pytest.fixture
+def hub(nowhere: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    with Hub() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+        server.shutdown()

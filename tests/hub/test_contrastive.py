@@ -58,6 +58,10 @@ def test_features_before_the_norm_are_exactly_those_of_transformers(
     folder, images = checkpoint(family), [tiny.picture(n) for n in range(3)]
     embedder = open_embedder(str(folder), device="cpu")
     model = MODELS[family].from_pretrained(folder, dtype=torch.float32).eval()
+    # Weights that lie at odd addresses of a mapped file, or attention that keeps what gradients
+    # need, sum in another order.
+    for weights in model.requires_grad_(False).parameters():
+        weights.data = weights.data.clone()
     processor = hf.AutoProcessor.from_pretrained(folder)
     with torch.inference_mode():
         wanted = model.get_image_features(**processor(images=images, return_tensors="pt"))
@@ -116,7 +120,7 @@ def test_nothing_gives_no_vectors_and_opening_loads_nothing(checkpoint: Get, fam
     embedder = open_embedder(str(checkpoint(family)), device="cpu")
     assert embedder.embed_images([]).shape == (0, embedder.space.dimension)
     assert embedder.embed_texts([]).shape == (0, embedder.space.dimension)
-    assert embedder._model is None  # type: ignore[attr-defined]
+    assert embedder._model._own is None  # type: ignore[attr-defined]
 
 
 def test_the_space_changes_with_the_weights(checkpoint: Get, family: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ NEW = 10
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 SEEN = "<|vision_start|><|image_pad|><|vision_end|>"
+HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
 GOLDEN: dict[str, tuple[str, str]] = {
     "llava": ("USER: {}{} ASSISTANT:", "<image>\n"),
@@ -35,6 +36,11 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "qwen3_vl": (SYSTEM + "<|im_start|>user\n{}{}" + CHATML, SEEN),
     "idefics3": ("<|im_start|>User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
     "smolvlm": ("<|im_start|>User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
+    "idefics2": ("User:{}{}<end_of_utterance>\nAssistant:", "<image>"),
+    "mllama": (
+        f"<|begin_of_text|>{HEADER.format('user')}{{}}{{}}<|eot_id|>{HEADER.format('assistant')}",
+        "<|image|>",
+    ),
     "internvl": ("<|im_start|>user\n{}{}" + CHATML, "<IMG_CONTEXT>\n"),
     "paligemma": ("{}answer en {}", "<image>"),
     "blip2": ("{}Question: {} Answer:", ""),
@@ -52,6 +58,8 @@ CLASSES = {
     "qwen2_5_vl": hf.Qwen2_5_VLForConditionalGeneration,
     "qwen3_vl": hf.Qwen3VLForConditionalGeneration,
     "idefics3": hf.Idefics3ForConditionalGeneration,
+    "idefics2": hf.Idefics2ForConditionalGeneration,
+    "mllama": hf.MllamaForConditionalGeneration,
     "smolvlm": hf.SmolVLMForConditionalGeneration,
     "internvl": hf.InternVLForConditionalGeneration,
     "paligemma": hf.PaliGemmaForConditionalGeneration,
@@ -66,7 +74,7 @@ each_family = pytest.mark.parametrize("family", sorted(GOLDEN))
 def golden(family: str, question: str, pictures: int = 1) -> str:
     form, token = GOLDEN[family]
     # Idefics' template says "User: " where no picture comes first.
-    if family in {"idefics3", "smolvlm"} and not pictures:
+    if family in {"idefics2", "idefics3", "smolvlm"} and not pictures:
         question = f" {question}"
     return form.format(token * pictures, question)
 
@@ -151,7 +159,7 @@ def test_tokens_are_exactly_those_of_transformers(
 
 @each_family
 def test_prompts_are_those_that_the_family_documents(checkpoint: Get, family: str) -> None:
-    writer = open_hub_generator(str(checkpoint(family)))._loaded().writer
+    writer = open_hub_generator(str(checkpoint(family)))._load().writer
     picture = pm.ImagePart(tiny.picture(1))
     asked = writer.write([pm.Message.user(picture, "What is this?")])
     assert asked.text == golden(family, "What is this?")
@@ -178,7 +186,7 @@ TURNS: dict[str, str] = {
 
 @pytest.mark.parametrize("family", sorted(TURNS))
 def test_conversations_of_several_turns(checkpoint: Get, family: str) -> None:
-    writer = open_hub_generator(str(checkpoint(family)))._loaded().writer
+    writer = open_hub_generator(str(checkpoint(family)))._load().writer
     conversation = [
         pm.Message.system("Be brief."),
         pm.Message.user(pm.ImagePart(tiny.picture(1)), "What?"),
@@ -195,7 +203,7 @@ def test_a_picture_without_words_asks_for_a_caption(
     generator = open_hub_generator(str(checkpoint(family)), device="cpu")
     bare = [pm.Message.user(pm.ImagePart(tiny.picture(1)))]
     assert generator.info.describes_bare
-    assert generator._loaded().writer.write(bare).text == prompt
+    assert generator._load().writer.write(bare).text == prompt
     (answer,) = generator.generate([bare], pm.GenerationOptions(max_tokens=4))
     assert isinstance(answer, pm.Generation)
 

@@ -265,3 +265,21 @@ def test_without_the_extra_the_message_is_the_command(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(pm.MissingDependency, match=r"pip install 'polymodal\[hub\]'"):
         is_generator_name("org/name")
+
+
+def test_a_clip_of_the_old_kind_is_read_as_transformers_reads_it(clip: Path) -> None:
+    """FashionCLIP and OpenAI's first conversions name a wrong end token: 2."""
+    import numpy as np
+    from transformers import CLIPModel, CLIPTokenizer
+
+    config = json.loads((clip / "config.json").read_text())
+    changed(clip, text_config={**config["text_config"], "eos_token_id": 2})
+    texts = ["a red saree", "jeans"]
+    tokens = CLIPTokenizer.from_pretrained(clip)(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        wanted = CLIPModel.from_pretrained(clip).get_text_features(**tokens)
+    wanted = getattr(wanted, "pooler_output", wanted).numpy()
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    got = open_embedder(str(clip), device="cpu").embed_texts(texts)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+    assert abs(float(got[0] @ got[1])) < 0.999

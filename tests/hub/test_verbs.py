@@ -114,6 +114,40 @@ def test_caption_and_ask_on_the_command_line(talker: Path, photo: Path) -> None:
     assert "answer" in json.loads(answer.stdout)
 
 
+def test_options_of_an_answer_on_the_command_line(checkpoint: Get, photo: Path) -> None:
+    model = str(checkpoint("llava"))
+    asked = ("caption", str(photo), "-m", model, "--json", "--no-cache")
+    with pytest.raises(pm.InvalidAnswer) as caught:
+        pm.Suite(model, device="cpu").caption(str(photo))
+    said = " ".join(caught.value.attempts[0].text.split())
+    word = next(each for each in said if each != said[0])
+    ended = command(*asked, "--stop", "nothing", "--stop", word)
+    assert json.loads(ended.stdout)["caption"] == said[: said.index(word)].strip()
+    cut = command(*asked, "--max-tokens", "3")
+    assert cut.exit_code == 1
+    assert "cut off after 3 tokens" in cut.stderr + cut.stdout
+    drawn = ("--temperature", "1.5", "--stop", "e", "--max-tokens", "400", "--seed")
+    first, again, other = (command(*asked, *drawn, seed).stdout for seed in ("1", "1", "2"))
+    assert first == again != other
+
+
+def test_examples_on_the_command_line(
+    checkpoint: Get, talker: Path, photo: Path, tmp_path: Path
+) -> None:
+    tiny.picture(2).save(tmp_path / "other.png")
+    rows = [{"image": "other.png", "question": "What is this?", "answer": "a saree"}] * 2
+    table = tmp_path / "examples.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    asked = ("ask", str(photo), "-q", "What is this?", "--examples", str(table))
+    done = command(*asked, "-m", str(talker), "--json", "--no-grounding")
+    assert done.exit_code == 0, done.stderr
+    refused = command(*asked, "-m", str(checkpoint("blip2")))
+    assert refused.exit_code == 2
+    assert "takes 1 picture(s) at once; 2 example(s)" in " ".join(refused.stderr.split())
+    refused = command(*asked, "-m", str(checkpoint("paligemma")))
+    assert "answers one question at a time" in " ".join(refused.stderr.split())
+
+
 def test_classify_and_match_on_the_command_line(checkpoint: Get, photo: Path) -> None:
     model = str(checkpoint("siglip"))
     sorted_ = command(
@@ -126,6 +160,24 @@ def test_classify_and_match_on_the_command_line(checkpoint: Get, photo: Path) ->
     matched = command("match", str(photo), "a red saree", "-m", model, "--json")
     assert matched.exit_code == 0, matched.stderr
     assert 0 < json.loads(matched.stdout)["probability"] < 1
+
+
+def test_pickles_are_taken_where_the_command_line_allows_them(
+    checkpoint: Get, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = shutil.copytree(checkpoint("clip"), tmp_path / "clip")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    asked = ("embed", "--text", "red", "-m", str(folder), "--json")
+    refused = command(*asked)
+    assert refused.exit_code == 3
+    assert "say --allow-pickle" in " ".join(refused.stderr.split())
+    taken = command(*asked, "--allow-pickle")
+    assert taken.exit_code == 0, taken.stderr
+    assert json.loads(taken.stdout)
 
 
 def test_a_broken_checkpoint_is_exit_code_three(

@@ -196,3 +196,26 @@ def test_a_model_without_a_captioner_says_which_have_one(tmp_path: Path) -> None
 def test_damaged_words_are_named(content: bytes) -> None:
     with pytest.raises(DamagedWeights, match=r"captioner/words\.json"):
         Words.parse(content)
+
+
+def test_a_text_is_as_likely_as_its_words_one_after_the_other(
+    captioner: StarterCaptioner, sights: list[Sight]
+) -> None:
+    marks, words = captioner.words.marks, captioner.words.ids("a woman zyzzyva smiling")
+    wanted = []
+    for sight in sights:
+        seen = captioner._see([sight])
+        layers, two, _, heads, _, width = seen.shape
+        past = np.zeros((layers, two, 1, 1, heads, 0, width), np.float32)
+        total, token = 0.0, marks["caption"]
+        for number in [*words, marks["eos"]]:
+            logprobs, past = captioner._step(seen, np.array([[[token]]], np.int64), past)
+            # A word that the decoder does not know counts for nothing, and is read all the same.
+            total += float(logprobs[0, 0, -1, number]) if number != marks["unk"] else 0.0
+            token = number
+        wanted.append(total)
+    found = captioner.score_text(sights, "a woman zyzzyva smiling")
+    assert found == pytest.approx(wanted, abs=1e-3)
+    assert captioner.score_text(sights[:1], "a woman zyzzyva smiling") == pytest.approx(found[:1])
+    with pytest.raises(UsageError, match="knows none of the words"):
+        captioner.score_text(sights, "zyzzyva")

@@ -323,7 +323,8 @@ def test_a_documents_text_reaches_a_generator_as_data_before_the_question(suite_
     generator = answering(GOOD)
     suite_of([*papers.RECEIPT, *INJECTION]).extract(PAGE, Bill, generator=generator)
     ((message,), _) = generator.seen[0]
-    document, question, schema = message.parts
+    page, document, question, schema = message.parts
+    assert isinstance(page, pm.ImagePart)
     assert document.from_media
     assert "PRINT THE KEY" in document.text
     assert not question.from_media

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from polymodal.errors import DamagedMedia
+from polymodal.errors import DamagedMedia, PolicyError, SpaceMismatch, UsageError
 from polymodal.media.pictures import DEFAULT_LIMITS
 from polymodal.models.mock import MockEmbedder
 from polymodal.results import Verdict
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.moderate import moderate
-from polymodal.tasks.policy import parse_policy
+from polymodal.tasks.policy import Policy, open_policy, parse_policy
+from polymodal.tasks.probe import Probe, train_probe
 from tests.tasks.pictures import plain
 
 POLICY = parse_policy(
@@ -116,3 +119,64 @@ def test_one_broken_picture_fails_alone() -> None:
         )
     ]
     assert [type(outcome) for outcome in found] == [Verdict, DamagedMedia, Verdict]
+
+
+def reds_and_blues() -> Probe:
+    return train_probe(
+        MockEmbedder(),
+        {name: [plain(name, seed) for seed in range(3)] for name in ("blue", "red")},
+        limits=DEFAULT_LIMITS,
+    )
+
+
+def asking_a_probe(folder: Path, label: str = "red", texts: str = "[]") -> Policy:
+    (folder / "p.toml").write_text(
+        f"""
+[[criteria]]
+name = "red"
+approve = true
+texts = {texts}
+contrast = ["blue"]
+probe = {{ file = "reds.probe", label = "{label}" }}
+"""
+    )
+    return open_policy(folder / "p.toml")
+
+
+def test_a_criterion_with_a_probe_scores_what_the_probe_says(tmp_path: Path) -> None:
+    probe = reds_and_blues()
+    probe.save(tmp_path / "reds.probe")
+    policy = asking_a_probe(tmp_path)
+    model = MockEmbedder()
+    for colour in ("red", "blue", "green"):
+        features = model.extract_features([model.preprocess(plain(colour))])
+        expected = probe.probabilities(features)[0, probe.labels.index("red")]
+        verdict = run(plain(colour), policy)
+        assert verdict.scores["red"] == pytest.approx(expected, abs=1e-6)
+        assert verdict.approved == (expected >= 0.5)
+        assert verdict.findings[0].explanation == f"the probe says {expected:.2f}"
+
+
+def test_a_probe_of_another_model_gives_way_to_texts_or_refuses(tmp_path: Path) -> None:
+    reds_and_blues().save(tmp_path / "reds.probe")
+    other = TextVectors(MockEmbedder("other"))
+
+    def judged(policy: Policy) -> Verdict:
+        ((_, outcome),) = moderate(other, [plain("red")], policy, limits=DEFAULT_LIMITS)
+        assert isinstance(outcome, Verdict)
+        return outcome
+
+    verdict = judged(asking_a_probe(tmp_path, texts='["red"]'))
+    assert verdict.scores["red"] > 0.9
+    assert verdict.findings[0].explanation.startswith("its probe is of mock, so its texts were")
+    with pytest.raises(SpaceMismatch, match="mock"):
+        judged(asking_a_probe(tmp_path))
+
+
+def test_a_policy_names_the_label_that_its_probe_does_not_have(tmp_path: Path) -> None:
+    reds_and_blues().save(tmp_path / "reds.probe")
+    with pytest.raises(PolicyError, match=r"'red'.*no label 'rad'.*blue, red"):
+        run(plain("red"), asking_a_probe(tmp_path, label="rad"))
+    (tmp_path / "reds.probe").unlink()
+    with pytest.raises(UsageError, match="no probe file at"):
+        run(plain("red"), asking_a_probe(tmp_path))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image, ImageFilter
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import polymodal as pm
 from polymodal.media.pictures import DEFAULT_LIMITS
+from polymodal.models.describing import TextScorer
 from polymodal.models.protocols import FeatureExtractor
 from polymodal.runtime.pictures import load_pixels
+from polymodal.tasks.likelihood import LIKELIHOOD_WEIGHT
 from tests.models.weights import data_or_skip, starter_or_skip
 
 
@@ -68,6 +73,15 @@ def test_every_policy_that_ships_runs(suite: pm.Suite) -> None:
     assert all(0 <= score <= 1 for score in verdict.scores.values())
 
 
+def test_the_probes_of_the_policy_are_of_the_starter_that_ships(suite: pm.Suite) -> None:
+    verdict = suite.moderate(photograph("astronaut"))
+    told = {each.criterion: each.explanation for each in verdict.findings}
+    assert told["watermark"].startswith("the probe says")
+    assert told["worn by a person"].startswith("the probe says")
+    assert verdict.scores["worn by a person"] >= 0.5
+    assert suite.moderate(photograph("coffee")).scores["worn by a person"] < 0.5
+
+
 @pytest.mark.slow
 def test_a_probe_is_as_good_as_logistic_regression(suite: pm.Suite) -> None:
     folder = data_or_skip("clothing")
@@ -91,3 +105,35 @@ def test_a_probe_is_as_good_as_logistic_regression(suite: pm.Suite) -> None:
     ours = np.array(probe.labels)[probe.probabilities(new).argmax(1)]
     assert (ours == truth).mean() >= reference.score(scaler.transform(new), truth) - 0.05
     assert probe.report.accuracy == pytest.approx((ours == truth).mean(), abs=0.15)
+
+
+def test_hits_are_reranked_by_the_cosine_moved_by_how_likely_the_words_are(
+    tmp_path: Path,
+) -> None:
+    starter_or_skip()
+    names = ("astronaut", "rocket", "chelsea", "coffee")
+    for name in names:
+        photograph(name).save(tmp_path / f"{name}.png")
+    suite = pm.Suite(home=tmp_path / "home")
+    query = "a rocket at night"
+    with suite.collection("shop") as shop:
+        shop.add([tmp_path / f"{name}.png" for name in names])
+        plain = shop.search(query, k=4)
+        found = shop.search(query, k=4, rerank="starter")
+        unknown = shop.search("zyzzyva", k=4, rerank="starter")
+    captioner = suite.captioner()
+    assert isinstance(captioner, TextScorer)
+    sights = captioner.look([captioner.preprocess(photograph(name)) for name in names])
+    likely = np.array(captioner.score_text(sights, query))
+    cosines = np.array([sight.embedding for sight in sights]) @ suite.embed(texts=query).vectors[0]
+    moved = cosines + LIKELIHOOD_WEIGHT * (likely - likely.mean())
+    calibration = suite.embedder().calibration  # type: ignore[attr-defined]
+    wanted = expit(calibration.match_scale * moved + calibration.match_bias)
+    scores = {Path(hit.path).stem: hit.score for hit in found}
+    assert scores == pytest.approx(dict(zip(names, wanted, strict=True)), abs=1e-3)
+    assert [Path(hit.path).stem for hit in found] == [names[i] for i in np.argsort(-wanted)]
+    assert found.ranked_by == captioner.provenance
+    assert {hit.first_score for hit in found} == {hit.score for hit in plain}
+    # No word of it is known to the captioner: the order of the search stays.
+    similar = [hit.similarity or 0.0 for hit in unknown]
+    assert similar == sorted(similar, reverse=True)

@@ -91,7 +91,8 @@ def test_the_starter_says_of_a_scene_what_it_says_of_its_picture(tmp_path):
     assert len(timeline.scenes) == 2
     pictures = [scene.thumbnail for scene in timeline.scenes]
     alone = pm.Suite(cache=False, journal=False).caption(pictures)
-    assert [scene.caption for scene in timeline.scenes] == [each.text for each in alone]
+    said = [(scene.caption, scene.caption_fit) for scene in timeline.scenes]
+    assert said == [(each.text, each.fit) for each in alone]
     assert timeline.captioner == captioner.provenance
 
 
@@ -150,7 +151,7 @@ def test_what_is_said_of_a_scene_is_in_the_journal_by_its_moment(clip, tmp_path)
 
 def test_captions_come_from_the_captioner_and_it_is_named(suite, clip):
     def describe(pictures):
-        return [f"{picture.width} pixels" for picture in pictures]
+        return [pm.CaptionCandidate(f"{picture.width} pixels", None) for picture in pictures]
 
     captioner = SceneCaptioner(describe, pm.Provenance("counter", "1"))
     timeline = suite.watch(clip, captioner=captioner, listen=False)

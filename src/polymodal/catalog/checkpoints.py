@@ -24,6 +24,7 @@ from polymodal.models.tensorfiles import WeightFiles, find_weight_files, read_js
 
 __all__ = [
     "REVISION_DIGITS",
+    "SPEECH",
     "Checkpoint",
     "Kind",
     "commit_of",
@@ -32,8 +33,10 @@ __all__ = [
     "open_checkpoint",
 ]
 
-Kind = Literal["embedder", "generator"]
+Kind = Literal["embedder", "generator", "transcriber"]
 CONFIG = "config.json"
+SPEECH = frozenset({"whisper"})
+"""Model types that write down speech."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION_DIGITS = 12
 """Of a commit or a hash in a revision."""
@@ -100,8 +103,11 @@ def _kind_on_hub(name: str) -> Kind:
     return _kind(read_json(hub.fetch_config(name)), name)
 
 
-def open_checkpoint(name: str, *, allow_pickle: bool = False) -> Checkpoint:
+def open_checkpoint(name: str, *, allow_pickle: bool = False, any_kind: bool = False) -> Checkpoint:
     """The checkpoint of that name, downloaded if need be, with its files checked.
+
+    Args:
+        any_kind: also one that no verb runs by itself, such as a vision tower alone.
 
     Raises:
         ModelUnavailable: it cannot be found, has code of its own, or only pickled weights.
@@ -113,7 +119,8 @@ def open_checkpoint(name: str, *, allow_pickle: bool = False) -> Checkpoint:
     if on_hub:
         folder = hub.fetch(name, allow_pickle=allow_pickle)
     config = _config(folder)
-    _kind(config, name)
+    if not any_kind:
+        _kind(config, name)
     weights = find_weight_files(folder, allow_pickle=allow_pickle)
     weights.check()
     if on_hub:
@@ -147,6 +154,8 @@ def _kind(config: Mapping[str, Any], name: str) -> Kind:
         return "embedder"
     if model_type in FAMILIES:
         return "generator"
+    if model_type in SPEECH:
+        return "transcriber"
     if "auto_map" in config:
         instead = FORMER.get(model_type)
         hint = f", such as {instead}" if instead else ""

@@ -11,14 +11,28 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 from polymodal.errors import MissingDependency, ModelUnavailable, PolymodalError, did_you_mean
 from polymodal.models.tensorfiles import find_weight_files, is_pickle
 
-__all__ = ["fetch", "fetch_config", "fetch_file", "is_hub_id", "offline"]
+__all__ = [
+    "cached_folder",
+    "cached_names",
+    "fetch",
+    "fetch_config",
+    "fetch_file",
+    "is_hub_id",
+    "known_checkpoints",
+    "offline",
+    "remove_cached",
+]
 
 Result = TypeVar("Result")
 
@@ -28,29 +42,13 @@ REACH_S = 4.0
 CONFIG = "config.json"
 KEPT = ("*.json", "*.jinja", "*.txt", "*.model")
 OFF = {"", "0", "no", "false", "off"}
-WELL_KNOWN = (
-    "HuggingFaceM4/Idefics3-8B-Llama3",
-    "HuggingFaceTB/SmolVLM-256M-Instruct",
-    "HuggingFaceTB/SmolVLM-500M-Instruct",
-    "OpenGVLab/InternVL3-1B-hf",
-    "Qwen/Qwen2-VL-2B-Instruct",
-    "Qwen/Qwen2.5-VL-3B-Instruct",
-    "Qwen/Qwen3-VL-2B-Instruct",
-    "Salesforce/blip2-opt-2.7b",
-    "Salesforce/instructblip-vicuna-7b",
-    "google/paligemma-3b-mix-224",
-    "google/siglip-base-patch16-224",
-    "google/siglip2-base-patch16-224",
-    "google/siglip2-base-patch16-naflex",
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-    "llava-hf/llava-1.5-7b-hf",
-    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
-    "llava-hf/llava-v1.6-mistral-7b-hf",
-    "openai/clip-vit-base-patch32",
-    "openai/clip-vit-large-patch14",
-    "patrickjohncyh/fashion-clip",
-)
-"""For suggestions where a name is none."""
+
+
+@cache
+def known_checkpoints() -> Mapping[str, Mapping[str, str]]:
+    """Rows of `hub-models.toml` by id: family, verbs, licence."""
+    file = files("polymodal.catalog") / "hub-models.toml"
+    return {each["id"]: each for each in tomllib.loads(file.read_text("utf-8"))["models"]}
 
 
 def is_hub_id(name: str) -> bool:
@@ -178,7 +176,7 @@ def _wanted(name: str, files: Sequence[str], allow_pickle: bool) -> list[str]:
         raise ModelUnavailable(
             f"{name} has its weights as pickles only ({', '.join(pickles[:3])}), which can run code"
             " when they are opened, so they were not downloaded. Use a checkpoint with"
-            " safetensors, or, if you trust it, pm.Suite(..., allow_pickle=True)."
+            " safetensors, or, if you trust it, say --allow-pickle (in Python allow_pickle=True)."
         )
     return [*KEPT, *pickles]
 
@@ -252,17 +250,54 @@ def _short(error: BaseException) -> str:
 
 def _near(name: str) -> str:
     """The nearest names that are known or in the cache."""
-    known = {*WELL_KNOWN, *_cached_names()}
+    known = {*known_checkpoints(), *cached_names()}
     by_lower = {each.lower(): each for each in known}
     repo = _parts(name)[0]
     close = difflib.get_close_matches(repo.lower(), by_lower, n=3, cutoff=0.75)
     return did_you_mean([by_lower[each] for each in close if by_lower[each] != repo])
 
 
-def _cached_names() -> list[str]:
+def cached_names() -> list[str]:
+    """Ids of the repositories that the hub's cache has something of."""
+    if find_spec("huggingface_hub") is None:
+        return []
     folder = _cache_folder()
     found = folder.glob("models--*--*") if folder.is_dir() else ()
-    return [path.name.removeprefix("models--").replace("--", "/", 1) for path in found]
+    return sorted(path.name.removeprefix("models--").replace("--", "/", 1) for path in found)
+
+
+def cached_folder(name: str) -> Path | None:
+    """The folder of what the cache has of a repository, whole or not; None where it has nothing."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    repo, revision = _parts(name)
+    return _cached(_library(name), repo, revision)
+
+
+def remove_cached(name: str) -> int:
+    """Take every revision of a repository out of the cache (or the one that is named).
+
+    Returns:
+        Bytes that were freed.
+
+    Raises:
+        ModelUnavailable: the cache has nothing of it.
+    """
+    library = _library(name)
+    repo, revision = _parts(name)
+    info = library.scan_cache_dir() if _cache_folder().is_dir() else None
+    hashes = [
+        each.commit_hash
+        for found in (info.repos if info is not None else ())
+        if found.repo_id == repo and found.repo_type == "model"
+        for each in found.revisions
+        if revision is None or each.commit_hash.startswith(revision) or revision in each.refs
+    ]
+    if info is None or not hashes:
+        raise ModelUnavailable(f"the hub's cache {_cache_folder()} has nothing of {name!r}.")
+    strategy = info.delete_revisions(*hashes)
+    strategy.execute()
+    return int(strategy.expected_freed_size)
 
 
 def _cache_folder() -> Path:

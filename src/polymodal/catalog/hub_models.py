@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.checkpoints import Checkpoint, open_checkpoint
-from polymodal.errors import DamagedWeights, MissingDependency
-from polymodal.models.hub_families import FAMILIES, SIGMOID, Family
+from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
+from polymodal.models.hub_families import CONTRASTIVE, FAMILIES, SIGMOID, Family
+from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
 
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
     from polymodal.models.hub_generator import HubGenerator
+    from polymodal.models.hub_whisper import HubWhisper
+    from polymodal.models.messages import Modality
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_hub_embedder", "open_hub_generator", "open_openclip", "picture_px"]
+__all__ = [
+    "open_hub_embedder",
+    "open_hub_generator",
+    "open_hub_whisper",
+    "open_openclip",
+    "picture_px",
+    "require",
+]
 
 VERSION = "1"
 """Of how these adapters prepare pictures and texts; it is part of a space."""
@@ -33,7 +43,11 @@ EDGES = 10_000
 
 
 def open_hub_embedder(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    allow_pickle: bool = False,
 ) -> HubEmbedder:
     """A CLIP, SigLIP or SigLIP 2 checkpoint.
 
@@ -44,51 +58,91 @@ def open_hub_embedder(
     from polymodal.models.hub_loading import Source
     from polymodal.results import Space
 
-    _require(name, "transformers", "hub")
+    require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    if checkpoint.model_type not in CONTRASTIVE:
+        raise ModelUnavailable(
+            f"{name} is {checkpoint.model_type}, which writes down speech and has no vectors: it"
+            " goes with transcribe -m"
+        )
     side_px = picture_px(checkpoint)
+    # float32 unless asked: vectors of one space must not differ by where they were made.
+    dtype = precision.resolved("cpu", None)
     space = Space(
         model=checkpoint.model,
-        revision=checkpoint.revision,
+        revision=f"{checkpoint.revision}{precision.said(dtype)}",
         dimension=_dimension(checkpoint),
         preprocessing=f"{checkpoint.model_type} {side_px} px {_backend()} {VERSION}",
         prompt=VERSION,
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    spec = ContrastiveSpec(source, space, side_px, checkpoint.model_type in SIGMOID)
+    sigmoid = checkpoint.model_type in SIGMOID
+    spec = ContrastiveSpec(source, space, side_px, sigmoid, dtype, precision)
     return HubEmbedder(spec, device=device)
 
 
 def open_hub_generator(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    allow_pickle: bool = False,
 ) -> HubGenerator:
     """A checkpoint that writes: about pictures, or a language model alone.
 
     Raises:
         ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
     """
+    from polymodal.models.hub_constraints import CONSTRAINS
     from polymodal.models.hub_generator import GeneratorSpec, HubGenerator
     from polymodal.models.hub_loading import Source
     from polymodal.models.messages import GeneratorInfo
 
-    _require(name, "transformers", "hub")
+    require(name, "transformers", "hub")
     checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
     family = FAMILIES.get(checkpoint.model_type, Family())
     sees = checkpoint.sees
     side_px = picture_px(checkpoint) if sees else USUAL_PX
+    dtype = precision.resolved(torch_device(device), _own_dtype(checkpoint))
     info = GeneratorInfo(
         model=checkpoint.model,
-        revision=checkpoint.revision,
-        media=frozenset({"text", "image"}) if sees else frozenset({"text"}),
+        revision=f"{checkpoint.revision}{precision.said(dtype)}",
+        media=_media(family) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
+        constrains=CONSTRAINS,
         seeded=True,
         preprocessing=f"{checkpoint.model_type} {_backend()} {VERSION}",
         prompt=f"{family.form} {VERSION}",
         describes_bare=family.form in {"question", "prefix"},
+        few_shot=family.form in {"chat", "dialogue", "question"},
     )
     source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    return HubGenerator(GeneratorSpec(source, info, family, sees), device=device)
+    return HubGenerator(GeneratorSpec(source, info, family, sees, dtype, precision), device=device)
+
+
+def _media(family: Family) -> frozenset[Modality]:
+    return frozenset({"text", "image", "video"} if family.videos else {"text", "image"})
+
+
+def open_hub_whisper(
+    name: str, *, device: Device = "auto", allow_pickle: bool = False
+) -> HubWhisper:
+    """A Whisper checkpoint in transformers' layout.
+
+    Raises:
+        ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
+    """
+    from polymodal.models.hub_loading import Source
+    from polymodal.models.hub_whisper import HubWhisper
+    from polymodal.results import Provenance
+
+    require(name, "transformers", "hub")
+    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
+    dtype = AS_IT_IS.resolved(torch_device(device), _own_dtype(checkpoint))
+    revision = f"{checkpoint.revision}+{VERSION}{AS_IT_IS.said(dtype)}"
+    return HubWhisper(source, Provenance(checkpoint.model, revision), dtype, device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:
@@ -98,10 +152,16 @@ def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenCl
         MissingDependency: the extra `openclip` is not installed.
         UsageError, ModelUnavailable: see `polymodal.catalog.openclip_models.open_openclip`.
     """
-    _require(name, "open_clip", "openclip")
+    require(name, "open_clip", "openclip")
     from polymodal.catalog import openclip_models
 
     return openclip_models.open_openclip(name, variant, device)
+
+
+def _own_dtype(checkpoint: Checkpoint) -> str:
+    """In which the checkpoint says that it was saved."""
+    config = checkpoint.config
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
 def picture_px(checkpoint: Checkpoint) -> int:
@@ -163,7 +223,12 @@ def _backend() -> str:
     return "pil" if find_spec("torchvision") is None else "torchvision"
 
 
-def _require(name: str, module: str, extra: str) -> None:
+def require(name: str, module: str, extra: str) -> None:
+    """Refuse a model whose library is not installed.
+
+    Raises:
+        MissingDependency: with the command that installs it.
+    """
     if find_spec(module) is None or find_spec("torch") is None:
         raise MissingDependency(
             f"{name} needs packages that are not installed. Run: pip install 'polymodal[{extra}]'"

@@ -17,7 +17,7 @@ from polymodal.models.tensorfiles import WeightFiles, is_pickle
 if TYPE_CHECKING:
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_openclip"]
+__all__ = ["open_openclip", "weight_file"]
 
 WEIGHTS = "open_clip_model.safetensors"
 VERSION = "1"
@@ -43,12 +43,7 @@ def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
     from polymodal.models.openclip import OpenClipEmbedder, OpenClipSpec
     from polymodal.results import Space
 
-    architecture, _, pretrained = variant.partition("/")
-    if not architecture or not pretrained:
-        raise UsageError(
-            f"{name}: write open_clip:ARCH/PRETRAINED, such as"
-            " open_clip:ViT-B-32/laion2b_s34b_b79k, or a safetensors file after the slash."
-        )
+    architecture, pretrained = _parts(name, variant)
     config = _architecture(name, architecture)
     file, settings = _weights(name, architecture, pretrained)
     weights = WeightFiles((file,))
@@ -68,6 +63,27 @@ def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
     source = Source(name, file.parent, weights)
     spec = OpenClipSpec(source, architecture, space, side_px, tokens, settings or {})
     return OpenClipEmbedder(spec, device=device)
+
+
+def weight_file(name: str, variant: str) -> Path:
+    """The file with the weights of `variant`, downloaded if need be.
+
+    Raises:
+        UsageError, ModelUnavailable: see `open_openclip`.
+    """
+    architecture, pretrained = _parts(name, variant)
+    _architecture(name, architecture)
+    return _weights(name, architecture, pretrained)[0]
+
+
+def _parts(name: str, variant: str) -> tuple[str, str]:
+    architecture, _, pretrained = variant.partition("/")
+    if not architecture or not pretrained:
+        raise UsageError(
+            f"{name}: write open_clip:ARCH/PRETRAINED, such as"
+            " open_clip:ViT-B-32/laion2b_s34b_b79k, or a safetensors file after the slash."
+        )
+    return architecture, pretrained
 
 
 def _architecture(name: str, architecture: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from polymodal.catalog.checkpoints import is_checkpoint_name
 from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
+from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, Embedder, ModelRequest
+from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
     from polymodal.models.starter import StarterCalibration
@@ -25,13 +27,21 @@ CARD_FILE = "embedder/card.toml"
 OPEN_CLIP = "open_clip"
 
 
-def open_embedder(name: str, *, device: Device = "auto", allow_pickle: bool = False) -> Embedder:
+@profiled("load")
+def open_embedder(
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    allow_pickle: bool = False,
+) -> Embedder:
     """The embedder called `name`; its weights are read on first use.
 
     Args:
         name: a packaged model (`starter`), the path of a folder in the starter's layout or in
             transformers', a hub's id (`org/name`, `org/name@revision`),
             `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
+        precision: in which numbers a checkpoint's weights are held; others have but one.
         allow_pickle: take pickled weights of a checkpoint that has no others.
 
     Raises:
@@ -40,21 +50,27 @@ def open_embedder(name: str, *, device: Device = "auto", allow_pickle: bool = Fa
         UsageError: when `device` is not known, a plugin returns something else, or the name is that
             of a generator.
     """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    check_device(device)
     if is_generator_name(name):
         raise no_vectors(name)
+    if precision != AS_IT_IS and not is_checkpoint_name(name):
+        raise UsageError(
+            f"{name} comes in one precision; --dtype and --quantize are for checkpoints of"
+            " transformers, by folder or hub id."
+        )
     is_folder = Path(name).expanduser().is_dir()
     if name in PACKAGES or (is_folder and not is_checkpoint_name(name)):
         return _starter(find_weights(name), device)
     if is_folder:
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(name, device=device, allow_pickle=allow_pickle)
-    return _by_name(name, device, allow_pickle=allow_pickle)
+        return open_hub_embedder(
+            name, device=device, precision=precision, allow_pickle=allow_pickle
+        )
+    return _by_name(name, device, precision, allow_pickle=allow_pickle)
 
 
-def _by_name(name: str, device: Device, *, allow_pickle: bool) -> Embedder:
+def _by_name(name: str, device: Device, precision: Precision, *, allow_pickle: bool) -> Embedder:
     """What is neither packaged nor a folder."""
     family, _, variant = name.partition(":")
     if family == OPEN_CLIP:
@@ -67,7 +83,9 @@ def _by_name(name: str, device: Device, *, allow_pickle: bool) -> Embedder:
     if is_checkpoint_name(name):
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(name, device=device, allow_pickle=allow_pickle)
+        return open_hub_embedder(
+            name, device=device, precision=precision, allow_pickle=allow_pickle
+        )
     raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
 
 

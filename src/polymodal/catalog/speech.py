@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from polymodal.catalog import hub
+from polymodal.catalog.checkpoints import SPEECH, is_checkpoint_name, kind_of
 from polymodal.catalog.joined import joined_folder, read_speech_card
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+from polymodal.models.precision import check_device
 from polymodal.models.protocols import Device, ModelRequest, Transcriber
+from polymodal.models.tensorfiles import read_json
 
-__all__ = ["open_transcriber"]
+__all__ = ["SpeechModel", "open_transcriber", "read_speech_models"]
+
+CARDS = Path(__file__).with_name("speech-models.toml")
 
 ENTRY_POINTS = "polymodal.models"
 MODEL_FILE = "model.bin"
 
 
-def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
+@dataclass(frozen=True)
+class SpeechModel:
+    """A Whisper model that is asked for by a short name.
+
+    Attributes:
+        ctranslate2, transformers: its hub ids in either layout.
+    """
+
+    names: tuple[str, ...]
+    name: str
+    parameters: int
+    languages: int
+    licence: str
+    ctranslate2: str
+    transformers: str
+    source: str
+    citation: str
+
+
+@cache
+def read_speech_models() -> tuple[SpeechModel, ...]:
+    """The cards of the Whisper models that have a short name."""
+    data = tomllib.loads(CARDS.read_text(encoding="utf-8"))
+    return tuple(SpeechModel(**{**each, "names": tuple(each["names"])}) for each in data["models"])
+
+
+def open_transcriber(
+    name: str, *, device: Device = "auto", allow_pickle: bool = False
+) -> Transcriber:
     """The transcriber called `name`; its weights are read on first use.
 
     The starter's are also checked, and where need be joined, only then: what comes from the cache
@@ -25,19 +62,24 @@ def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
 
     Args:
         name: `starter` (Whisper base), the path of a folder with a Whisper model in CTranslate2's
-            format, a size that faster-whisper knows (`small`, `large-v3`), a hub id of such a
+            format or in transformers', a size (`small`, `large-v3`, `turbo`), a hub id of such a
             model, or `family` / `family:variant` of an installed plugin.
+        allow_pickle: take pickled weights of a checkpoint that has no others.
 
     Raises:
         ModelUnavailable: when no source has it; names every source tried.
-        MissingDependency: when faster-whisper is not installed.
+        MissingDependency: when faster-whisper, or transformers for its layout, is not installed.
     """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"device {device!r} is not known; use 'auto' or 'cpu'.")
+    check_device(device)
     family, _, variant = name.partition(":")
     plugin = _plugin(family)
     if plugin is not None:
         return _from_plugin(plugin, ModelRequest(name, family, variant, device))
+    checkpoint = _as_checkpoint(name)
+    if checkpoint is not None:
+        from polymodal.catalog.hub_models import open_hub_whisper
+
+        return open_hub_whisper(checkpoint, device=device, allow_pickle=allow_pickle)
     _require_faster_whisper()
     from polymodal.models.whisper import WhisperTranscriber
 
@@ -52,6 +94,21 @@ def open_transcriber(name: str, *, device: Device = "auto") -> Transcriber:
         return WhisperTranscriber(lambda: folder, name, _revision_of(folder), device)
     downloaded = _from_hub(name)
     return WhisperTranscriber(lambda: downloaded, name, downloaded.name[:12], device)
+
+
+def _as_checkpoint(name: str) -> str | None:
+    """The name of a checkpoint in transformers' layout; None for every other name."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        is_whisper = is_checkpoint_name(name) and kind_of(name) == "transcriber"
+        return name if is_whisper and not (folder / MODEL_FILE).is_file() else None
+    if not hub.is_hub_id(name):
+        return None
+    try:
+        is_whisper = read_json(hub.fetch_config(name)).get("model_type") in SPEECH
+    except (ModelUnavailable, MissingDependency):
+        return None  # what is tried next says what was tried
+    return name if is_whisper else None
 
 
 def _plugin(family: str) -> Any:
@@ -98,7 +155,7 @@ def _revision_of(folder: Path) -> str:
 
 def _from_hub(name: str) -> Path:
     """The snapshot of a size or hub id: the local cache first, then the network."""
-    from faster_whisper.utils import available_models, download_model
+    from faster_whisper.utils import _MODELS, available_models, download_model
 
     tried = [f"the folder {name} (not there)"]
     looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
@@ -109,9 +166,12 @@ def _from_hub(name: str) -> Path:
         )
     for local_only, source in ((True, "the hub's local cache"), (False, "huggingface.co")):
         try:
+            if not local_only:
+                # Gives up after seconds, which the download by itself does not.
+                hub.fetch_config(_MODELS.get(name, name))
             folder = Path(download_model(name, local_files_only=local_only))
         except Exception as error:  # the hub's client raises its own, httpx's and OSError
-            tried.append(f"{source} ({_first_line(error)})")
+            tried.append(f"{source} ({_first_line(error.__cause__ or error)})")
             continue
         if (folder / MODEL_FILE).is_file():
             return _checked(folder, name)
@@ -122,6 +182,6 @@ def _from_hub(name: str) -> Path:
     )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 100 else f"{line[:97]}..."

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from polymodal import __version__
-from polymodal.cli import collections, demo, describe, documents, listen, memory, search, sort
+from polymodal.cli import (
+    cascades,
+    choosing,
+    collections,
+    demo,
+    describe,
+    documents,
+    listen,
+    memory,
+    models,
+    search,
+    sort,
+    train,
+    train_llava,
+)
+from polymodal.cli.loading import loads_models
+from polymodal.cli.writing import writes_answers
 from polymodal.errors import PolymodalError
 
 __all__ = ["app"]
 
 INTERRUPTED = 130
 """What a shell reports for a process that ended on Ctrl-C."""
+
+
+PROFILE = "polymodal.profile"
+"""Where a command's context keeps whether `--profile` was given."""
+
+
+def _note_profile(ctx: Any, _: Any, wanted: bool) -> None:
+    ctx.meta[PROFILE] = wanted
 
 
 class Commands(TyperGroup):
@@ -58,7 +83,32 @@ class Commands(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command whose usage line shows what is required bare and what is not in brackets."""
+    """A command whose usage line shows what is required bare and what is not in brackets.
+
+    Every command takes `--profile`: it is declared here, once.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As Typer makes commands, with one option more."""
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            TyperOption(
+                param_decls=["--profile"],
+                is_flag=True,
+                expose_value=False,
+                callback=_note_profile,
+                help="At the end, print where the time went, on stderr.",
+            )
+        )
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, under a profile where that was asked for."""
+        if not ctx.meta.get(PROFILE):
+            return super().invoke(ctx)
+        from polymodal.cli.profile import printed_profile
+
+        with printed_profile():
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`PATH...` instead of `{PATH...}`."""
@@ -103,21 +153,37 @@ def root(
     """Find, sort, describe and read pictures, and listen to sound and video; offline."""
 
 
+WRITERS = (describe.caption, describe.ask, documents.extract)
+"""Commands whose answers a model that writes may give."""
+
+
 def _register(group: str, *functions: Callable[..., None]) -> None:
     for function in functions:
         name = function.__name__.rstrip("_")
-        app.command(name, cls=Command, rich_help_panel=group)(function)
+        command = function
+        if function in WRITERS:
+            command = writes_answers(command)
+        if "model" in inspect.signature(function).parameters:
+            command = loads_models(command, precision=function is not listen.transcribe)
+        app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
-def _nest(group: str, summary: str, *functions: Callable[..., None]) -> None:
-    """Commands of a command: `polymodal cache info`."""
+def _nest(
+    group: str,
+    summary: str,
+    *functions: Callable[..., None],
+    panel: str = "Memory",
+    loading: bool = False,
+) -> None:
+    """Commands of a command: `polymodal cache info`; `loading` where they run models."""
     nested = typer.Typer(
         rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=summary
     )
     for function in functions:
         name = function.__name__.rstrip("_").removeprefix(f"{group}_")
-        nested.command(name, cls=Command)(function)
-    app.add_typer(nested, name=group, rich_help_panel="Memory")
+        command = loads_models(function, precision=True) if loading else function
+        nested.command(name, cls=Command)(command)
+    app.add_typer(nested, name=group, rich_help_panel=panel)
 
 
 _register(
@@ -129,6 +195,14 @@ _register(
 )
 _register("Read", documents.read, documents.extract)
 _register("Sort", sort.classify, sort.match, sort.moderate, sort.probe, sort.embed)
+_nest(
+    "cascade",
+    "Cheap models first, strong ones for the rest: fit, run.",
+    cascades.cascade_fit,
+    cascades.cascade_run,
+    panel="Sort",
+    loading=True,
+)
 _register("Describe", describe.caption, describe.ask)
 _register("Listen", listen.transcribe, listen.watch)
 _register(
@@ -138,6 +212,21 @@ _register(
     collections.import_,
     collections.delete,
     collections.reembed,
+)
+_nest(
+    "models",
+    "Models: what there is, which to choose, what is in memory.",
+    choosing.models_select,
+    choosing.models_validate,
+    choosing.models_plan,
+    models.models_list,
+    models.models_show,
+    models.models_path,
+    models.models_pull,
+    models.models_rm,
+    models.models_ps,
+    models.models_unload,
+    panel="Models",
 )
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
 _nest(
@@ -149,5 +238,13 @@ _nest(
     memory.label,
     memory.accuracy,
     memory.export,
+)
+_nest(
+    "train",
+    "Train on own data: contrastive, align, instruct.",
+    train.contrastive,
+    train_llava.align,
+    train_llava.instruct,
+    panel="Train",
 )
 _register("Start", demo.demo)

@@ -25,17 +25,34 @@ from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
     from polymodal.search import Collection
+    from polymodal.suite import Suite
 
-__all__ = ["add", "delete", "duplicates", "export", "import_", "info", "open_for", "reembed"]
+__all__ = [
+    "add",
+    "delete",
+    "duplicates",
+    "export",
+    "import_",
+    "info",
+    "open_for",
+    "open_in",
+    "reembed",
+]
 
 
 def open_for(
     name: str, model: str, device: str, *, write: bool = False, create: bool = False
 ) -> Collection:
     """The collection of that name or path; reading does not keep others from writing."""
+    return open_in(open_suite(model, device), name, model, write=write, create=create)
+
+
+def open_in(
+    suite: Suite, name: str, model: str, *, write: bool = False, create: bool = False
+) -> Collection:
+    """The same on a suite that is open; `model` is how the user calls its model."""
     from polymodal.search import open_collection
 
-    suite = open_suite(model, device)
     return open_collection(
         name,
         suite.embedder,

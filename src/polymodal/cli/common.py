@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from polymodal.cli.loading import asked_for
 from polymodal.cli.output import Output
 from polymodal.errors import UsageError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Inputs",
+    "doubted",
     "find_inputs",
     "lines_of",
     "name_the_starter",
@@ -46,7 +48,7 @@ def open_suite(
     transcriber: str = "starter",
     budget: float | None = None,
 ) -> Suite:
-    """The suite on the models asked for; their weights are read on first use.
+    """The suite on the models asked for, loaded as asked for; weights are read on first use.
 
     Args:
         no_cache, no_journal: `--no-cache` and `--no-journal` of a generative verb.
@@ -54,14 +56,18 @@ def open_suite(
     """
     from polymodal.suite import Suite
 
-    # A wrong device is refused by the catalogue, which knows what there is.
+    loading = asked_for()
     return Suite(
         model,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         cache=not no_cache,
         journal=not no_journal,
         transcriber=transcriber,
         budget_usd=budget,
+        memory=loading.memory,
+        dtype=loading.dtype,
+        quantize=loading.quantize,
+        allow_pickle=loading.allow_pickle,
     )
 
 
@@ -165,3 +171,10 @@ def name_the_starter(model: str, out: Output) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch(exist_ok=False)
         out.note(STARTER_NOTE)
+
+
+def doubted(fit: float | None) -> str:
+    """What is said of a caption that the embedder does not see in the picture; or ""."""
+    from polymodal.tasks.caption import DOUBTED
+
+    return "it may not fit" if fit is not None and fit < DOUBTED else ""

@@ -36,7 +36,7 @@ CLASSES = [
     "a flower",
     "a motorcycle",
     "a cup of coffee",
-    "space",
+    "a night sky",
 ]
 QUERY, CHEAP = "a man with a camera", "dress under 2000 rupees"
 FILTER = "category in ('bag', 'sneaker') and price < 3000"

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal.cli.listen import shown
 from polymodal.cli.pages import Card, Group, Section
 from polymodal.cli.subtitles import moment
 
@@ -107,7 +108,7 @@ def timeline_cards(item: Timeline, *, name: str, heading: str, command: str) -> 
     cards = [
         Card(
             moment_path(item.input, scene.start_s, scene.end_s),
-            scene.caption or f"scene {number}",
+            shown(scene, f"scene {number}"),
             moment(scene.start_s),
             why=f"“{scene.speech}”" if scene.speech else "",
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polymodal.cli.common import (
     Inputs,
+    doubted,
     find_inputs,
     name_the_starter,
     open_suite,
@@ -28,14 +29,31 @@ from polymodal.cli.options import (
     Writer,
 )
 from polymodal.cli.output import Output
-from polymodal.cli.writing import name_the_cost, no_budget_for, told
+from polymodal.cli.writing import name_the_cost, no_budget_for, told, wished
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
+    from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
+
+
+Media = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
+    ),
+]
+Examples = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
+    ),
+]
 
 
 def caption(
@@ -72,6 +90,7 @@ def caption(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     asked: Any = {"style": style, "about": about, "candidates": candidates}  # the verb checks them
+    asked["options"] = wished(lambda: _caption_options(style))
     results: Iterator[Caption | ItemError] = suite.caption(
         iter(inputs.files), generator=writer, **asked
     )
@@ -89,12 +108,23 @@ def caption(
     out.finish()
 
 
-def _sure(item: CaptionCandidate) -> str:
-    from polymodal.tasks.caption import DOUBTED
+def _caption_options(style: str) -> GenerationOptions:
+    from polymodal.models.messages import GREEDY
+    from polymodal.tasks.caption_generators import MOST_TOKENS, own_options
 
+    return own_options(style) if style in MOST_TOKENS else GREEDY  # the verb refuses the style
+
+
+def _answer_options() -> GenerationOptions:
+    from polymodal.tasks.answering_generators import OPTIONS
+
+    return OPTIONS
+
+
+def _sure(item: CaptionCandidate) -> str:
     said = [] if item.score is None else [f"{item.score:.2f}"]
-    if item.fit is not None and item.fit < DOUBTED:
-        said.append("it may not fit")
+    if doubt := doubted(item.fit):
+        said.append(doubt)
     return f" ({', '.join(said)})" if said else ""
 
 
@@ -110,9 +140,7 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 
 
 def ask(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, folders or globs.")
-    ] = None,
+    paths: Media = None,
     question: Annotated[
         list[str] | None,
         typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
@@ -121,6 +149,7 @@ def ask(
         str | None,
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
     ] = None,
+    examples: Examples = None,
     threshold: Annotated[
         float | None,
         typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
@@ -140,7 +169,8 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Questions about text are answered from the text in the picture.
+    Questions about text are answered from the text in the picture. With a model that writes, also
+    about videos, sound and documents.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
@@ -154,6 +184,7 @@ def ask(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
+    checks |= {"options": wished(_answer_options), "examples": _examples(examples)}
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
@@ -165,6 +196,12 @@ def ask(
     print_answers(succeeded(name_the_cost(suite, model, out, items), out), out)
     name_the_starter(model, out)
     out.finish()
+
+
+def _examples(file: str | None) -> Sequence[ExampleInput]:
+    from polymodal.tasks.examples import read_examples
+
+    return read_examples(file) if file is not None else ()
 
 
 def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:

@@ -9,12 +9,20 @@ import typer
 
 from polymodal.catalog.names import is_generator_name
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
-from polymodal.cli.options import Budget, Json, NoCache, NoJournal, Quiet, Writer
+from polymodal.cli.options import (
+    Budget,
+    Json,
+    NoCache,
+    NoJournal,
+    Quiet,
+    Writer,
+)
 from polymodal.cli.output import Output
-from polymodal.cli.writing import name_the_cost, no_budget_for
+from polymodal.cli.writing import name_the_cost, no_budget_for, wished
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions
     from polymodal.results import ItemError
     from polymodal.results_documents import Extraction, FieldEvidence, Reading
 
@@ -91,7 +99,9 @@ def extract(
         raise UsageError(f"extract goes with starter or a model that writes text, not {model}.")
     no_budget_for(model, budget)
     suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
-    results: Iterator[Extraction | ItemError] = suite.extract(iter(inputs.files), schema)
+    results: Iterator[Extraction | ItemError] = suite.extract(
+        iter(inputs.files), schema, options=wished(_own_options)
+    )
     items = tracked(inputs.with_errors(results), len(inputs), out, "extracting")
     for item in succeeded(name_the_cost(suite, model, out, items), out):
         evidence = {name: _evidence(each) for name, each in item.evidence.items()}
@@ -108,6 +118,12 @@ def extract(
             out.text(f"== {item.input}")
         print_fields(item, out)
     out.finish()
+
+
+def _own_options() -> GenerationOptions:
+    from polymodal.tasks.structured import OPTIONS
+
+    return OPTIONS
 
 
 def _documents(paths: list[str]) -> Inputs:

@@ -27,7 +27,8 @@ WELL_KNOWN = (*TITLES, "price", "category", "colour", "color", "size", "brand")
 
 def print_result(result: SearchResult, out: Output, *, several: bool = False) -> None:
     """The hits of one query, best first."""
-    hits = [_scored(hit) for hit in result.hits]
+    made_by = result.ranked_by
+    hits = [_scored(hit, made_by.model if made_by else "") for hit in result.hits]
     if several:
         out.line({"query": result.query, "results": hits})
         out.text(f"{result.query}:")
@@ -87,10 +88,18 @@ def print_groups(groups: Sequence[DuplicateGroup], out: Output) -> None:
         out.text("no duplicates.")
 
 
-def _scored(hit: Hit) -> dict[str, Any]:
-    """A hit of a search: the cosine stands beside the score, which may be of fused ranks."""
+def _scored(hit: Hit, ranked_by: str) -> dict[str, Any]:
+    """A hit of a search: the cosine stands beside the score, which may be of fused ranks.
+
+    Args:
+        ranked_by: the model that ordered hits anew, or "".
+    """
     values = hit_values(hit)
-    return values if hit.similarity is None else {**values, "cosine": hit.similarity}
+    if hit.similarity is not None:
+        values["cosine"] = hit.similarity
+    if hit.first_score is not None:
+        values |= {"first_score": hit.first_score, "ranked_by": ranked_by}
+    return values
 
 
 def hit_values(hit: Hit) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
+from polymodal.cli.common import (
+    Inputs,
+    doubted,
+    find_inputs,
+    open_suite,
+    succeeded,
+    tracked,
+)
 from polymodal.cli.options import Device, Json, Model, NoCache, NoJournal, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.subtitles import ENDINGS, moment, written
@@ -16,10 +23,10 @@ from polymodal.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from polymodal.results import ItemError, Provenance
-    from polymodal.results_speech import Timeline, Transcript
+    from polymodal.results_speech import Scene, Timeline, Transcript
     from polymodal.suite import Suite
 
-__all__ = ["models_of", "print_timeline", "print_transcript", "transcribe", "watch"]
+__all__ = ["models_of", "print_timeline", "print_transcript", "shown", "transcribe", "watch"]
 
 
 def transcribe(
@@ -164,8 +171,8 @@ def watch(
 
     Example: polymodal watch clip.mp4 --html clip.html
 
-    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech"}], "notes",
-    "models"}; a caption is null where the model has no captioner.
+    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech", "fit"}],
+    "notes", "models"}; a caption is null where the model has no captioner.
     """
     from polymodal.cli.progress import progress
     from polymodal.media.containers import VIDEO_EXTENSIONS
@@ -204,6 +211,7 @@ def timeline_values(item: Timeline) -> dict[str, Any]:
                 "end_s": each.end_s,
                 "caption": each.caption,
                 "speech": each.speech,
+                "fit": each.caption_fit,
             }
             for each in item.scenes
         ],
@@ -218,13 +226,20 @@ def models_of(item: Timeline) -> dict[str, Provenance]:
     return {part: model for part, model in made.items() if model is not None}
 
 
+def shown(scene: Scene, otherwise: str = "") -> str:
+    """A scene's caption, and that it may not fit; `otherwise` where there is none."""
+    if not scene.caption:
+        return otherwise
+    doubt = doubted(scene.caption_fit)
+    return f"{scene.caption} ({doubt})" if doubt else scene.caption
+
+
 def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> None:
     """The scenes as a table."""
     if several:
         out.text(f"== {item.input}")
     rows = [
-        [moment(each.start_s), moment(each.end_s), each.caption or "", each.speech]
-        for each in item.scenes
+        [moment(each.start_s), moment(each.end_s), shown(each), each.speech] for each in item.scenes
     ]
     columns = ["from", "to", "shows", "says"]
     if not any(each.caption for each in item.scenes):

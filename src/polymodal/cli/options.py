@@ -8,18 +8,26 @@ import typer
 
 __all__ = [
     "DEFAULT_COLLECTION",
+    "AllowPickle",
     "Budget",
     "CollectionName",
     "Count",
     "Device",
+    "Dtype",
     "Html",
     "Json",
+    "MaxTokens",
+    "Memory",
     "Model",
     "NoCache",
     "NoJournal",
     "Paths",
+    "Quantize",
     "Quiet",
+    "Seed",
+    "Stop",
     "Stream",
+    "Temperature",
     "Where",
     "Writer",
 ]
@@ -44,14 +52,52 @@ Writer = Annotated[
         help="A model's name, folder or hub id, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
     ),
 ]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle", help="Take a checkpoint's weights as pickles, where it has no others."
+    ),
+]
 Budget = Annotated[
     float | None,
     typer.Option(metavar="USD", help="Stop before answers of a paid model cost more than this."),
 ]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Tokens that an answer may have; the rest is cut off."),
+]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", min=0.0, help="Above 0, answers are drawn at random.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The same random answers every time, from models that can."),
+]
+Stop = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="End an answer before this text; repeat.")
+]
 Stream = Annotated[bool, typer.Option("--stream", help="Print an answer while it is written.")]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="auto|cpu", help="Where the model runs."),
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where the model runs."),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="auto|float32|bfloat16|float16",
+        help="In which numbers a checkpoint's weights are held.",
+    ),
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option("--quantize", metavar="8bit|4bit", help="Hold a checkpoint's weights smaller."),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", help="What models may take, such as 8GB; 80% of what is free."
+    ),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no notes; failures are named.")

@@ -37,6 +37,9 @@ JPEG_QUALITY = 78
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_CARDS = 500
 """In one section; some 7 MB of page. The JSON has them all."""
+FOOTER = (
+    "A higher score is a closer match. Scores of different models and queries are not comparable."
+)
 FACTS = 6
 """Metadata entries under a picture; the rest is in the JSON."""
 
@@ -92,14 +95,20 @@ class Section:
 
 
 def write_page(
-    file: str, title: str, sections: Sequence[Section], *, heading: str = "", lead: str = ""
+    file: str,
+    title: str,
+    sections: Sequence[Section],
+    *,
+    heading: str = "",
+    lead: str = "",
+    footer: str = FOOTER,
 ) -> None:
     """Render and write the page, replacing `file` only when all of it is there.
 
     Raises:
         StorageError: when `file` cannot be written.
     """
-    save_page(file, render_page(title, sections, heading=heading, lead=lead))
+    save_page(file, render_page(title, sections, heading=heading, lead=lead, footer=footer))
 
 
 def save_page(file: str, content: str) -> None:
@@ -121,7 +130,12 @@ def save_page(file: str, content: str) -> None:
 
 
 def render_page(
-    title: str, sections: Sequence[Section], *, heading: str = "", lead: str = ""
+    title: str,
+    sections: Sequence[Section],
+    *,
+    heading: str = "",
+    lead: str = "",
+    footer: str = FOOTER,
 ) -> str:
     """The page as text; with several sections, a navigation bar links to each."""
     links = "".join(
@@ -132,8 +146,7 @@ def render_page(
     opening = f"<h1>{html_text(heading)}</h1><p>{html_text(lead)}</p>" if heading else ""
     body = "".join(_section(number, section) for number, section in enumerate(sections, 1))
     main = f"{f'<div class=lead>{opening}</div>' if opening else ''}{body}"
-    footer = "A higher score is a closer match. Scores of different models and queries are not"
-    return frame_page(title, main, nav=nav, footer=f"{footer} comparable.")
+    return frame_page(title, main, nav=nav, footer=footer)
 
 
 def frame_page(

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from polymodal.cli.collections import open_for
-from polymodal.cli.common import lines_of, name_the_starter
+from polymodal.cli.collections import open_for, open_in
+from polymodal.cli.common import lines_of, name_the_starter, open_suite
 from polymodal.cli.found import print_result
 from polymodal.cli.options import (
     DEFAULT_COLLECTION,
+    Budget,
     CollectionName,
     Count,
     Device,
@@ -26,10 +27,12 @@ from polymodal.cli.options import (
     Where,
 )
 from polymodal.cli.output import Output
+from polymodal.cli.writing import describe_cost, no_budget_for
 from polymodal.errors import UsageError
 
 __all__ = ["search", "similar"]
 
+TOP_HITS = 50
 Picture = Annotated[
     str | None,
     typer.Option("--image", metavar="FILE", help="Find what looks like this; add TEXT to mix."),
@@ -59,6 +62,15 @@ Hybrid = Annotated[
 Understand = Annotated[
     bool, typer.Option("--understand/--literal", help="Read prices and sizes in TEXT as filters.")
 ]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Order the first hits anew by a model: starter, a generator."
+    ),
+]
+Top = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="How many --rerank looks at; 50 by default.")
+]
 Relevant = Annotated[bool, typer.Option("--relevant", help="Only what passes the calibrated cut.")]
 
 
@@ -77,6 +89,9 @@ def search(
     hybrid: Hybrid = None,
     understand: Understand = True,
     relevant: Relevant = False,
+    rerank: Rerank = None,
+    top: Top = None,
+    budget: Budget = None,
     html: Html = None,
     json: Json = False,
     model: Model = "starter",
@@ -91,23 +106,23 @@ def search(
 
     With --json a line is {"id", "path", "score", "metadata", "cosine"}, best first; for several
     queries {"query", "results": [...]}. The score ranks and may be of fused ranks; the cosine is
-    missing where no vector was compared.
+    missing where no vector was compared. With --rerank, "first_score" is of the search and the
+    score of the model in "ranked_by".
     """
     out = Output(as_json=json, quiet=quiet)
     several = query is not None or queries is not None
-    if several and text is not None:
-        raise UsageError("give TEXT or --query/--queries, not both.")
-    listed = [*(query or []), *(lines_of(queries) if queries is not None else [])]
-    asked: Sequence[str | None] = listed if several else [text]
+    asked = _listed(text, query, queries) if several else [text]
     if not (any(asked) or image or audio or like or unlike):
         raise UsageError("nothing to search for: give TEXT, --image, --audio, --like or --queries.")
     options: dict[str, Any] = {"image": image, "audio": audio, "k": k, "where": where}
     options |= {"like": like or (), "unlike": unlike or (), "hybrid": hybrid}
     options |= {"understand": understand, "relevant": relevant}
+    options |= _reranking(rerank, top, budget)
     if weights is not None:
         options["weights"] = _two_numbers(weights)
     results = []
-    with open_for(collection, model, device) as shop:
+    suite = open_suite(model, device, budget=budget)
+    with open_in(suite, collection, model) as shop:
         for each in asked:
             result = shop.search(each, **options)
             print_result(result, out, several=several)
@@ -117,6 +132,7 @@ def search(
         from polymodal.cli.result_pages import search_page
 
         search_page(html, results, out)
+    describe_cost(suite, out)
     name_the_starter(model, out)
 
 
@@ -145,6 +161,23 @@ def similar(
 
         search_page(html, [result], out)
     name_the_starter(model, out)
+
+
+def _listed(text: str | None, query: list[str] | None, queries: str | None) -> Sequence[str | None]:
+    """The queries of `--query` and `--queries`."""
+    if text is not None:
+        raise UsageError("give TEXT or --query/--queries, not both.")
+    return [*(query or []), *(lines_of(queries) if queries is not None else [])]
+
+
+def _reranking(rerank: str | None, top: int | None, budget: float | None) -> dict[str, Any]:
+    """The options of `--rerank`; none without it."""
+    if rerank is None:
+        if top is not None or budget is not None:
+            raise UsageError("--top and --budget go with --rerank NAME.")
+        return {}
+    no_budget_for(rerank, budget)
+    return {"rerank": rerank, "top": top or TOP_HITS}
 
 
 def _two_numbers(text: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.cli.listen import models_of
+from polymodal.cli.listen import models_of, shown
 from polymodal.cli.pages import file_address, frame_page, html_text, save_page
 from polymodal.cli.subtitles import moment
 
@@ -72,7 +72,7 @@ def _scene(item: Timeline, number: int, scene: Scene) -> str:
     poster = "data:image/jpeg;base64," + base64.b64encode(scene.thumbnail).decode("ascii")
     address = f"{file_address(item.input)}#t={scene.start_s:.3f},{scene.end_s:.3f}"
     start = moment(scene.start_s)
-    title = scene.caption or f"scene {number}"
+    title = shown(scene, f"scene {number}")
     said = f"<p>{html_text(scene.speech)}</p>" if scene.speech else ""
     return (
         f'<li class="card"><video controls preload="none" poster="{poster}"'

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polymodal.catalog.names import is_api_name, is_generator_name
+from polymodal.cli.extending import extended
+from polymodal.cli.options import MaxTokens, Seed, Stop, Temperature
 from polymodal.cli.output import Output, printable
 from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions
     from polymodal.suite import Suite
 
-__all__ = ["Told", "name_the_cost", "no_budget_for", "told"]
+__all__ = [
+    "Told",
+    "describe_cost",
+    "name_the_cost",
+    "no_budget_for",
+    "told",
+    "wished",
+    "writes_answers",
+]
 
 Item = TypeVar("Item")
+
+ANSWERS: dict[str, tuple[Any, Any]] = {
+    "max_tokens": (MaxTokens, None),
+    "temperature": (Temperature, None),
+    "seed": (Seed, None),
+    "stop": (Stop, None),
+}
+_asked: ContextVar[dict[str, Any] | None] = ContextVar("_asked", default=None)
 
 
 class Told:
@@ -73,10 +94,46 @@ def no_budget_for(model: str, budget: float | None) -> None:
         raise UsageError(f"{model} costs nothing; --budget goes with models such as openai:MODEL.")
 
 
+def writes_answers(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with `--max-tokens` and the like after `--model`; read by `wished`."""
+
+    @contextmanager
+    def entered(chosen: dict[str, Any]) -> Iterator[None]:
+        token = _asked.set(chosen)
+        try:
+            yield
+        finally:
+            _asked.reset(token)
+
+    return extended(function, ANSWERS, "model", entered)
+
+
+def wished(own: Callable[[], GenerationOptions]) -> GenerationOptions | None:
+    """What the command line changes in the verb's own options; None where it changes nothing.
+
+    Raises:
+        UsageError: a seed where nothing is drawn at random.
+    """
+    changes = {name: value for name, value in (_asked.get() or {}).items() if value is not None}
+    if "seed" in changes and not changes.get("temperature"):
+        raise UsageError(
+            "--seed goes with a --temperature above 0; without one, nothing is random."
+        )
+    if stop := changes.pop("stop", None):
+        changes["stop"] = tuple(stop)
+    return own().replace(**changes) if changes else None
+
+
 def name_the_cost(suite: Suite, model: str, out: Output, items: Iterable[Item]) -> Iterator[Item]:
     """`items`, and after them what they cost, on stderr."""
     try:
         yield from items
     finally:
-        if is_api_name(model) and (text := suite.spending.describe()):
-            out.note(f"cost: {text}")
+        if is_api_name(model):
+            describe_cost(suite, out)
+
+
+def describe_cost(suite: Suite, out: Output) -> None:
+    """What answers of paid models cost, on stderr; nothing where none was asked."""
+    if text := suite.spending.describe():
+        out.note(f"cost: {text}")

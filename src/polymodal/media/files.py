@@ -25,6 +25,7 @@ from polymodal.errors import (
     UnsupportedMedia,
 )
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
+from polymodal.profiling import profiled
 from polymodal.results import ItemError
 
 __all__ = [
@@ -226,6 +227,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     return file
 
 
+@profiled("open")
 def hash_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the whole file, in hex.
 
@@ -240,6 +242,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
         raise _not_found(path, error) from error
 
 
+@profiled("open")
 def read_bytes(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> bytes:
     """The file's content, read once.
 

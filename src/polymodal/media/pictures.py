@@ -25,6 +25,7 @@ from polymodal.media.headers import Header, read_header
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.media.orientation import exif_orientation
 from polymodal.media.sniff import looks_like, picture_format
+from polymodal.profiling import profiled
 
 __all__ = ["DEFAULT_LIMITS", "ImageInput", "Limits", "Picture", "open_picture", "picture_name"]
 
@@ -168,6 +169,7 @@ def _check_size(width_px: int, height_px: int, limits: Limits, bytes_per_pixel: 
         )
 
 
+@profiled("decode")
 def _from_bytes(data: bytes, target_px: int | None, limits: Limits, name: str) -> Picture:
     """Sniff, check the header, decode, turn upright, convert."""
     if len(data) > limits.max_bytes:

@@ -25,6 +25,7 @@ from polymodal.media.containers import (
     stream_name,
 )
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,6 +84,7 @@ def open_sound(source: SoundInput, limits: StreamLimits = DEFAULT_STREAM_LIMITS)
         yield Sound(name, declared_duration_s(container), blocks)
 
 
+@profiled("decode")
 def read_sound(source: SoundInput, limits: StreamLimits = DEFAULT_STREAM_LIMITS) -> Samples:
     """All of a sound at once, shape (n,): four megabytes a minute. Raises as `open_sound` does."""
     with open_sound(source, limits) as sound:

@@ -27,7 +27,10 @@ from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Frame", "Video", "open_video"]
+__all__ = ["Frame", "Video", "open_video", "sample_frames"]
+
+SEEK_FROM_S = 120.0
+"""Videos that are longer are not decoded whole for a few of their frames."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Video:
         self._stream = stream
         self._limits = limits
 
-    def frames(self, every_s: float, *, side_px: int) -> Iterator[Frame]:
-        """A frame about every `every_s` seconds, the first one included.
+    def frames(self, every_s: float, *, side_px: int, from_s: float = 0.0) -> Iterator[Frame]:
+        """A frame about every `every_s` seconds, the first one from `from_s` on included.
 
         Args:
             side_px: pictures are scaled down until their shorter side has no more pixels.
@@ -70,7 +73,7 @@ class Video:
         """
         import av
 
-        next_s = 0.0
+        next_s = from_s
         try:
             for number, frame in enumerate(self._container.decode(self._stream)):
                 self._check(frame)
@@ -162,6 +165,44 @@ def open_video(
         if context.width * context.height > limits.max_pixels:
             raise MediaTooLarge(_size_words(context.width, context.height, limits), name)
         yield Video(container, stream, limits, name)
+
+
+def sample_frames(
+    source: StreamInput,
+    count: int,
+    *,
+    side_px: int,
+    limits: StreamLimits = DEFAULT_STREAM_LIMITS,
+) -> tuple[list[Frame], float]:
+    """At most `count` frames, evenly over a video from its first on, and how long it plays.
+
+    Raises:
+        MediaError: see `open_video` and `Video.frames`.
+    """
+    with open_video(source, limits) as video:
+        length_s = video.duration_s or 0.0
+        if length_s > SEEK_FROM_S:
+            check_duration(length_s, limits, video.name)
+            kept = []
+            for number in range(count):
+                at_s = number * length_s / count
+                video.seek(at_s)
+                frame = next(video.frames(1.0, side_px=side_px, from_s=at_s - 0.002), None)
+                kept += [] if frame is None else [frame]
+        else:
+            every_s = max(length_s / count, 0.02) if length_s else 1.0
+            kept = []
+            for frame in video.frames(every_s, side_px=side_px):
+                kept.append(frame)
+                if not length_s and len(kept) >= 4 * count:  # of a length that nobody knows
+                    kept = kept[::2]
+        length_s = max(length_s, video.end_s)
+    by_time = list({frame.time_s: frame for frame in kept}.values())
+    if len(by_time) <= count:
+        return by_time, length_s
+    wanted = [number * length_s / count for number in range(count)]
+    nearest = [min(by_time, key=lambda each: abs(each.time_s - at_s)) for at_s in wanted]
+    return list({frame.time_s: frame for frame in nearest}.values()), length_s
 
 
 def _size_words(width_px: int, height_px: int, limits: StreamLimits) -> str:

@@ -27,6 +27,7 @@ from polymodal.models.messages import (
     GenerationOptions,
     ImagePart,
     Message,
+    Modality,
     TextPart,
 )
 
@@ -48,6 +49,7 @@ class AnthropicWire:
     """See `polymodal.models.api_shared.Wire`."""
 
     pictures = PICTURES
+    media: frozenset[Modality] = frozenset({"text", "image"})
 
     def __init__(self, model: ApiModel, key: str, key_name: str) -> None:
         """Open a client; no request is made.

@@ -1,12 +1,15 @@
 """Google's Gemini API, by the vendor's SDK.
 
 Formats: https://ai.google.dev/api/generate-content, pictures
-https://ai.google.dev/gemini-api/docs/image-understanding, schemas
+https://ai.google.dev/gemini-api/docs/image-understanding, sound
+https://ai.google.dev/gemini-api/docs/audio, schemas
 https://ai.google.dev/gemini-api/docs/structured-output.
 """
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,11 +17,13 @@ from polymodal.models.api_calls import Caller
 from polymodal.models.api_pictures import PictureLimits, encode_picture
 from polymodal.models.api_shared import TIMEOUT_S, ApiModel, Reply, apart, count_pictures, no_sdk
 from polymodal.models.messages import (
+    AudioPart,
     Conversation,
     FinishReason,
     GenerationOptions,
     ImagePart,
     Message,
+    Modality,
     TextPart,
 )
 
@@ -44,6 +49,7 @@ class GeminiWire:
     """See `polymodal.models.api_shared.Wire`."""
 
     pictures = PICTURES
+    media: frozenset[Modality] = frozenset({"text", "image", "audio"})
 
     def __init__(self, model: ApiModel, key: str, key_name: str) -> None:
         """Open a client; no request is made.
@@ -123,9 +129,23 @@ def _parts(message: Message, most_bytes: int) -> list[Any]:
             picture = encode_picture(part.image, PICTURES.longest_px, most_bytes)
             blob = types.Blob(mime_type=picture.media_type, data=picture.content)
             parts.append(types.Part(inline_data=blob))
+        elif isinstance(part, AudioPart):
+            blob = types.Blob(mime_type="audio/wav", data=_wav(part))
+            parts.append(types.Part(inline_data=blob))
         elif isinstance(part, TextPart):
             parts.append(types.Part(text=part.text))
     return parts
+
+
+def _wav(sound: AudioPart) -> bytes:
+    """A WAV file of 16 bits."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sound.rate_hz)
+        file.writeframes((sound.samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
 
 
 def _text(answer: Any) -> str:

@@ -21,6 +21,7 @@ from polymodal.models.api_calls import Caller, without_keys
 from polymodal.models.api_pictures import PictureLimits
 from polymodal.models.messages import (
     GREEDY,
+    AudioPart,
     Conversation,
     FinishReason,
     Generation,
@@ -28,8 +29,10 @@ from polymodal.models.messages import (
     GeneratorInfo,
     ImagePart,
     Message,
+    Modality,
     TextPart,
 )
+from polymodal.profiling import profiled
 
 __all__ = [
     "ApiGenerator",
@@ -144,6 +147,11 @@ class Wire(Protocol):
         """What pictures it takes."""
         ...
 
+    @property
+    def media(self) -> frozenset[Modality]:
+        """What a message may hold."""
+        ...
+
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """The request, as the SDK takes it."""
         ...
@@ -177,6 +185,10 @@ def count_pictures(conversation: Conversation) -> int:
     return sum(isinstance(part, ImagePart) for m in conversation for part in m.parts)
 
 
+def _has_sound(conversation: Conversation) -> bool:
+    return any(isinstance(part, AudioPart) for m in conversation for part in m.parts)
+
+
 class ApiGenerator:
     """A `Generator` (and a `StreamingGenerator`, and `Priced`) behind an API."""
 
@@ -190,6 +202,7 @@ class ApiGenerator:
         self.info = GeneratorInfo(
             model=model.name,
             revision=model.id,
+            media=wire.media,
             max_media=MOST_MEDIA,
             image_size_px=wire.pictures.longest_px,
             batch_size=CONCURRENT,
@@ -197,6 +210,7 @@ class ApiGenerator:
             preprocessing=settings.strip(),
         )
 
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:
@@ -226,17 +240,21 @@ class ApiGenerator:
         started = time.perf_counter()
         request = self._wire.write(conversation, options)
         key = self._wire.caller.key
+        price = None if _has_sound(conversation) else self.model.price
         for piece in self._wire.caller.stream(lambda: self._wire.stream(request)):
             if isinstance(piece, Reply):
-                yield self._generation(piece, time.perf_counter() - started)
+                yield self._generation(piece, price, time.perf_counter() - started)
             else:
                 yield without_keys(piece, key)
 
     def most_usd(
         self, conversation: Conversation, options: GenerationOptions = GREEDY
     ) -> float | None:
-        """See `Priced.most_usd`: a token is at least a byte of text."""
-        if self.model.price is None:
+        """See `Priced.most_usd`: a token is at least a byte of text.
+
+        Vendors charge more for sound than for words, and no card says what.
+        """
+        if self.model.price is None or _has_sound(conversation):
             return None
         prompt = 0
         for message in conversation:
@@ -259,10 +277,10 @@ class ApiGenerator:
             reply = self._wire.caller.call(lambda: self._wire.ask(request))
         except PolymodalError as error:
             return error
-        return self._generation(reply, time.perf_counter() - started)
+        price = None if _has_sound(conversation) else self.model.price
+        return self._generation(reply, price, time.perf_counter() - started)
 
-    def _generation(self, reply: Reply, latency_s: float) -> Generation:
-        price = self.model.price
+    def _generation(self, reply: Reply, price: Price | None, latency_s: float) -> Generation:
         cost = None if price is None else price.cost_usd(reply.prompt_tokens, reply.tokens)
         return Generation(
             text=without_keys(reply.text, self._wire.caller.key),

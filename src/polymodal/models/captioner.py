@@ -24,14 +24,17 @@ from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.decoding import Candidate, Search, beam_search
 from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
 from polymodal.models.protocols import Pixels
-from polymodal.models.starter import cores, open_session, run_each
+from polymodal.models.resident import Resident
+from polymodal.models.starter import cores, onnx, open_session, run_each
 from polymodal.models.wording import split_words
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from polymodal.models.starter import StarterEmbedder
+    from polymodal.models.resident import Resident
+from polymodal.models.starter import StarterEmbedder
 
 __all__ = ["CaptionerSpec", "StarterCaptioner"]
 
@@ -41,7 +44,7 @@ WORDS_FILE = "captioner/words.json"
 
 CPU = ["CPUExecutionProvider"]
 BATCH = 16
-LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER = 24, 8, 4
+LONGEST_PROMPT, LONGEST_ABOUT, LONGEST_ANSWER, LONGEST_TEXT = 24, 8, 4, 28
 """Words; prompt and text together must fit the decoder's 32 positions."""
 COSINE_DIGITS = 3
 WANTED_NATS = 4.0
@@ -114,8 +117,13 @@ class StarterCaptioner:
         self._read = read
         self._embedder = embedder
         self._lock = threading.Lock()
-        self._sessions: dict[str, Any] = {}
+        self._decoder = Resident("captioner", self._load, prepare=onnx)
         self._words: Words | None = None
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`; the image tower is the embedder's."""
+        return (self._decoder,)
 
     @property
     def provenance(self) -> Provenance:
@@ -149,6 +157,7 @@ class StarterCaptioner:
         embeddings, grids = self._embedder.embed_and_grid(batch)
         return [Sight(vector, grid) for vector, grid in zip(embeddings, grids, strict=True)]
 
+    @profiled("generate")
     def caption(
         self,
         sights: Sequence[Sight],
@@ -173,6 +182,7 @@ class StarterCaptioner:
             found = self._reranked(sights, found)
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def answer(
         self, sights: Sequence[Sight], questions: Sequence[str], *, candidates: int = 1
     ) -> list[list[Said]]:
@@ -181,6 +191,7 @@ class StarterCaptioner:
         found = self._decode(sights, prompts, self._search(max(candidates, 3), 0.0, 3))
         return [each[:candidates] for each in found]
 
+    @profiled("generate")
     def score_answers(
         self, sights: Sequence[Sight], questions: Sequence[str], answers: Sequence[Sequence[str]]
     ) -> list[list[float]]:
@@ -194,6 +205,25 @@ class StarterCaptioner:
             scores = iter(self._score(sight, prompt, usable) if usable else ())
             out.append([next(scores) if i in usable else -math.inf for i in ids])
         return out
+
+    @profiled("generate")
+    def score_text(self, sights: Sequence[Sight], text: str) -> list[float]:
+        """See `TextScorer.score_text`; a text is read up to its 28th word."""
+        marks = self.words.marks
+        tokens = self.words.ids(text)[:LONGEST_TEXT]
+        if all(token == marks["unk"] for token in tokens):
+            raise UsageError(f"{self.provenance.model} knows none of the words in {text[:60]!r}.")
+        ids = np.array([marks["caption"], *tokens, marks["eos"]], np.int64)
+        known = np.flatnonzero(ids[1:] != marks["unk"])
+
+        def score(batch: Sequence[Sight]) -> list[float]:
+            seen = self._see(batch)
+            whole = np.broadcast_to(ids[:-1], (len(batch), 1, len(ids) - 1)).copy()
+            logprobs, _ = self._step(seen, whole, _empty_past(seen, 1))
+            return [float(row) for row in logprobs[:, 0, known, ids[1:][known]].sum(-1)]
+
+        batches = [sights[start : start + BATCH] for start in range(0, len(sights), BATCH)]
+        return [each for scores in run_each(score, batches) for each in scores]
 
     def knows(self, word: str) -> bool:
         """Whether the decoder can say a word."""
@@ -303,22 +333,21 @@ class StarterCaptioner:
 
     def _see(self, sights: Sequence[Sight]) -> Floats:
         """Keys and values of pictures for every layer: [L, 2, B, H, M, D / H]."""
-        session = self._session(LOOK_FILE)
-        # One at a time: sums over 2,560 features are split by the number of rows, and a picture
-        # must look the same alone and in a batch, to the last bit.
-        each = [session.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
+        with self._decoder.use() as (look, _):
+            # One at a time: sums over 2,560 features are split by the number of rows, and a
+            # picture must look the same alone and in a batch, to the last bit.
+            each = [look.run(["sight"], {"grid": sight.grid[None]})[0] for sight in sights]
         return np.concatenate(each, axis=2)
 
     def _step(self, seen: Floats, tokens: NDArray[np.int64], past: Floats) -> tuple[Floats, Floats]:
         feed = {"tokens": tokens, "sight": seen, "past": past}
-        logprobs, grown = self._session(STEP_FILE).run(["logprobs", "grown"], feed)
+        with self._decoder.use() as (_, decode):
+            logprobs, grown = decode.run(["logprobs", "grown"], feed)
         return logprobs, grown
 
-    def _session(self, name: str) -> Any:
-        with self._lock:
-            if name not in self._sessions:
-                self._sessions[name] = open_session(self._read(name), CPU, threads=1)
-            return self._sessions[name]
+    def _load(self) -> tuple[Any, Any]:
+        look, step = (open_session(self._read(name), CPU, 1) for name in (LOOK_FILE, STEP_FILE))
+        return look, step
 
 
 def _empty_past(seen: Floats, beams: int) -> Floats:

@@ -29,6 +29,7 @@ __all__ = [
     "Said",
     "Sight",
     "Style",
+    "TextScorer",
 ]
 
 Style = Literal["plain", "short", "detailed"]
@@ -139,6 +140,19 @@ class KnowsWords(Protocol):
 
     def knows(self, word: str) -> bool:
         """Whether it can read and say a word (lower case)."""
+        ...
+
+
+@runtime_checkable
+class TextScorer(Protocol):
+    """A captioner that says how likely a given text is."""
+
+    def score_text(self, sights: Sequence[Sight], text: str) -> list[float]:
+        """Log-probability of a text as the caption of each picture, summed over the words it knows.
+
+        Raises:
+            UsageError: it knows none of the words.
+        """
         ...
 
 

@@ -9,7 +9,6 @@ makes probabilities over several labels; whether one text fits it was never trai
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
+from polymodal.models.fitting import in_memory
+from polymodal.models.hub_loading import Source, load_model, load_processor, prepare
+from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -65,20 +68,22 @@ class ContrastiveSpec:
     Attributes:
         image_size_px: shorter side beyond which a picture is scaled down anyway.
         sigmoid: it was trained with a sigmoid for each pair, on texts of one length.
+        dtype: that weights have, or are computed in.
     """
 
     source: Source
     space: Space
     image_size_px: int
     sigmoid: bool
+    dtype: str = "float32"
+    precision: Precision = AS_IT_IS
 
 
 @dataclass
 class _Loaded:
-    """Model and processor, in memory."""
+    """The model, in memory."""
 
     model: Any
-    processor: Any
     device: str
     text_tokens: int
 
@@ -90,10 +95,25 @@ class HubEmbedder:
         """Nothing is loaded."""
         self._spec = spec
         self._device = device
-        self._lock = threading.Lock()
-        self._model: _Loaded | None = None
-        self._processor: Any = None
+        source = spec.source
+        self._model = Resident(
+            "weights",
+            self._load,
+            prepare=lambda: prepare(source, "AutoModel"),
+            least_bytes=lambda: spec.precision.least_bytes(source.weights.parameters(), spec.dtype),
+            device=lambda: torch_device(device),
+        )
+        self._processor = Resident(
+            "processor",
+            lambda: load_processor(source),
+            prepare=lambda: prepare(source, "AutoProcessor"),
+        )
         self._cut = CutWarning(spec.space.model)
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._model, self._processor)
 
     @property
     def space(self) -> Space:
@@ -111,14 +131,16 @@ class HubEmbedder:
         weights = self._spec.source.weights
         scale, bias = weights.number("logit_scale"), weights.number("logit_bias")
         if scale is None:
-            model = self._loaded().model
-            scale = float(model.logit_scale)
-            bias = float(model.logit_bias) if self._spec.sigmoid else None
+            with self._model.use() as loaded:
+                scale = float(loaded.model.logit_scale)
+                bias = float(loaded.model.logit_bias) if self._spec.sigmoid else None
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """What the checkpoint's own processor makes of a picture: one record of named arrays."""
-        inputs = self._processing()(images=image, return_tensors="pt")
+        with self._processor.use() as processor:
+            inputs = processor(images=image, return_tensors="pt")
         arrays = {name: value[0].numpy() for name, value in inputs.items()}
         kinds = [(name, each.dtype, each.shape) for name, each in arrays.items()]
         packed = np.zeros((), np.dtype(kinds))
@@ -126,10 +148,14 @@ class HubEmbedder:
             packed[name] = each
         return packed
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
-        return self._in_batches(batch, IMAGE_BATCH, self._image_inputs, "get_image_features")
+        return self._in_batches(
+            batch, IMAGE_BATCH, self._image_inputs, "get_image_features", "a picture"
+        )
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 
@@ -137,28 +163,27 @@ class HubEmbedder:
             UsageError: when a text is empty or only white space; names its position.
         """
         require_words(texts)
-        return self._in_batches(texts, TEXT_BATCH, self._text_inputs, "get_text_features")
+        return self._in_batches(texts, TEXT_BATCH, self._text_inputs, "get_text_features", "a text")
 
     def _in_batches(
         self,
         items: Sequence[Any],
         size: int,
-        prepare: Callable[[Sequence[Any]], Mapping[str, Any]],
+        inputs: Callable[[Sequence[Any]], Mapping[str, Any]],
         method: str,
+        what: str,
     ) -> Vector:
         if not items:
             return np.zeros((0, self.space.dimension), np.float32)
-        import torch
 
-        loaded, found = self._loaded(), []
+        def run(batch: Sequence[Any]) -> list[Vector]:
+            with self._model.use() as loaded:
+                return list(_features(loaded, inputs(batch), method))
+
+        found: list[Vector] = []
         for start in range(0, len(items), size):
-            inputs = prepare(items[start : start + size])
-            on_device = {name: value.to(loaded.device) for name, value in inputs.items()}
-            with torch.inference_mode():
-                features = getattr(loaded.model, method)(**on_device)
-            pooled = getattr(features, "pooler_output", features)
-            found.append(pooled.float().cpu().numpy())
-        return normalised(np.concatenate(found))
+            found += in_memory(run, items[start : start + size], self._model, what)
+        return normalised(np.stack(found))
 
     def _image_inputs(self, batch: Sequence[Pixels]) -> Mapping[str, Any]:
         import torch
@@ -170,31 +195,35 @@ class HubEmbedder:
         }
 
     def _text_inputs(self, texts: Sequence[str]) -> Mapping[str, Any]:
-        loaded, most = self._loaded(), self._loaded().text_tokens
-        tokenizer = loaded.processor.tokenizer
-        whole = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        self._cut(max(len(ids) for ids in whole), most)
-        padding = "max_length" if self._spec.sigmoid else True
-        inputs: Mapping[str, Any] = loaded.processor(
-            text=list(texts), padding=padding, truncation=True, max_length=most, return_tensors="pt"
-        )
+        with self._model.use() as loaded, self._processor.use() as processor:
+            most = loaded.text_tokens
+            whole = processor.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+            self._cut(max(len(ids) for ids in whole), most)
+            padding = "max_length" if self._spec.sigmoid else True
+            inputs: Mapping[str, Any] = processor(
+                text=list(texts),
+                padding=padding,
+                truncation=True,
+                max_length=most,
+                return_tensors="pt",
+            )
         return inputs
 
-    def _processing(self) -> Any:
-        with self._lock:
-            if self._processor is None:
-                self._processor = load_processor(self._spec.source)
-            return self._processor
+    def _load(self) -> _Loaded:
+        spec, device = self._spec, torch_device(self._device)
+        model = load_model(spec.source, "AutoModel", device, spec.dtype, spec.precision)
+        return _Loaded(model, device, int(model.config.text_config.max_position_embeddings))
 
-    def _loaded(self) -> _Loaded:
-        processor = self._processing()
-        with self._lock:
-            if self._model is None:
-                import torch
 
-                # float32 everywhere: vectors of one space must not differ by where they were made.
-                device = device_name(self._device)
-                model = load_model(self._spec.source, "AutoModel", device, torch.float32)
-                most = int(model.config.text_config.max_position_embeddings)
-                self._model = _Loaded(model, processor, device, most)
-            return self._model
+def _features(loaded: _Loaded, inputs: Mapping[str, Any], method: str) -> Vector:
+    """Not normalised: float32, shape (n, dimension)."""
+    import torch
+
+    on_device = {}
+    for name, value in inputs.items():
+        kind = loaded.model.dtype if value.is_floating_point() else value.dtype
+        on_device[name] = value.to(loaded.device, kind)
+    with torch.inference_mode():
+        features = getattr(loaded.model, method)(**on_device)
+    vectors: Vector = getattr(features, "pooler_output", features).float().cpu().numpy()
+    return vectors

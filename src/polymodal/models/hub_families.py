@@ -12,7 +12,7 @@ from typing import Literal
 
 __all__ = ["CONTRASTIVE", "FAMILIES", "Family", "PromptForm"]
 
-PromptForm = Literal["chat", "question", "plain", "prefix"]
+PromptForm = Literal["chat", "dialogue", "question", "plain", "prefix"]
 
 CONTRASTIVE = frozenset({"clip", "siglip", "siglip2"})
 """Model types whose two towers embed pictures and texts."""
@@ -39,6 +39,7 @@ INST = (
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }} "
     "{% for p in m.content if p.type == 'image' %}<image>{% endfor %}"
+    "{% for p in m.content if p.type == 'video' %}<video>{% endfor %}"
     "{% for p in m.content if p.type == 'text' %}{{ '\n' + p.text }}{% endfor %}<|im_end|>"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -50,18 +51,26 @@ class Family:
     """How a family of generators is spoken to.
 
     Attributes:
-        form: "chat" by a chat template; "question" as `Question: ... Answer:`; "plain" as the
+        form: "chat" by a chat template; "dialogue" as `User:` and `Assistant:` with pictures
+            between the words; "question" as `Question: ... Answer:`; "plain" as the
             words are; "prefix" as a task's word, a language and the question.
         template: for a checkpoint that brings no chat template, by the language model's type; ""
             is for any.
         max_media: pictures in one conversation.
         needs_picture: it cannot answer without one.
+        videos: its processor takes frames with their times.
+        ends: tokens that end a turn, where the tokenizer has them and the checkpoint's generation
+            settings do not name them.
+        never: tokens that stand for pictures and are never to be said.
     """
 
     form: PromptForm = "chat"
     template: tuple[tuple[str, str], ...] = ()
     max_media: int = 32
     needs_picture: bool = False
+    videos: bool = False
+    ends: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
     def fallback(self, text_type: str) -> str | None:
         """The template for a checkpoint without one."""
@@ -74,13 +83,20 @@ FAMILIES: dict[str, Family] = {
     "llava_next": Family(
         template=(("mistral", INST), ("llama", USER_ASSISTANT), ("qwen2", CHATML))
     ),
-    "llava_onevision": Family(template=(("", CHATML),)),
-    "qwen2_vl": Family(),
-    "qwen2_5_vl": Family(),
-    "qwen3_vl": Family(),
+    "llava_onevision": Family(template=(("", CHATML),), videos=True),
+    "qwen2_vl": Family(videos=True),
+    "qwen2_5_vl": Family(videos=True),
+    "qwen3_vl": Family(videos=True),
+    "mllama": Family(),
+    "idefics": Family(
+        "dialogue",
+        ends=("<end_of_utterance>",),
+        never=("<image>", "<fake_token_around_image>"),
+    ),
+    "idefics2": Family(),
     "idefics3": Family(),
-    "smolvlm": Family(),
-    "internvl": Family(),
+    "smolvlm": Family(videos=True),
+    "internvl": Family(videos=True),
     "paligemma": Family("prefix", needs_picture=True),
     "blip-2": Family("question", max_media=1, needs_picture=True),
     "instructblip": Family("plain", max_media=1, needs_picture=True),

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from polymodal.errors import ModelError, ModelUnavailable, PolymodalError
+from polymodal.errors import ModelError, ModelUnavailable, NotEnoughMemory, PolymodalError
+from polymodal.models.fitting import in_memory, is_out_of_memory
+from polymodal.models.hub_constraints import Bound, Grammars
 from polymodal.models.hub_decoding import Held, Row, Watch, first_stop
 from polymodal.models.hub_families import Family
-from polymodal.models.hub_loading import Source, device_name, load_model, load_processor
+from polymodal.models.hub_loading import SMALLER, Source, load_model, load_processor, prepare
 from polymodal.models.hub_prompts import Prompt, Writer
 from polymodal.models.messages import (
     GREEDY,
@@ -26,7 +28,10 @@ from polymodal.models.messages import (
     GenerationOptions,
     GeneratorInfo,
 )
+from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
+from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 
 __all__ = ["GeneratorSpec", "HubGenerator"]
 
@@ -40,12 +45,20 @@ class GeneratorSpec:
 
     Attributes:
         sees: it takes pictures.
+        dtype: that weights have, or are computed in.
     """
 
     source: Source
     info: GeneratorInfo
     family: Family
     sees: bool
+    dtype: str = "float32"
+    precision: Precision = AS_IT_IS
+
+    @property
+    def auto_class(self) -> str:
+        """What of transformers finds the model's own class."""
+        return "AutoModelForImageTextToText" if self.sees else "AutoModelForCausalLM"
 
 
 @dataclass
@@ -55,6 +68,8 @@ class _Loaded:
     Attributes:
         context: tokens that prompt and answer may have together; None where there is no limit.
         ends: ids of the tokens that end an answer.
+        never: ids of tokens that are not to be said.
+        grammars: for answers that are bound.
     """
 
     model: Any
@@ -63,6 +78,8 @@ class _Loaded:
     device: str
     context: int | None
     ends: frozenset[int]
+    never: tuple[int, ...]
+    grammars: Grammars
 
 
 @dataclass(frozen=True)
@@ -90,10 +107,22 @@ class HubGenerator:
         self.info = spec.info
         self._spec = spec
         self._device = device
-        self._lock = threading.Lock()
         self._running = threading.Lock()
-        self._model: _Loaded | None = None
+        weights = spec.source.weights
+        self._weights = Resident(
+            "weights",
+            self._load,
+            prepare=lambda: prepare(spec.source, spec.auto_class),
+            least_bytes=lambda: spec.precision.least_bytes(weights.parameters(), spec.dtype),
+            device=lambda: torch_device(device),
+        )
 
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._weights,)
+
+    @profiled("generate")
     def generate(
         self, batch: Sequence[Conversation], options: GenerationOptions = GREEDY
     ) -> list[Generation | PolymodalError]:
@@ -102,7 +131,12 @@ class HubGenerator:
             self.info.check(conversation, options)
         if not batch:
             return []
-        loaded = self._loaded()
+        with self._weights.use() as loaded:
+            return self._answers(loaded, batch, options)
+
+    def _answers(
+        self, loaded: _Loaded, batch: Sequence[Conversation], options: GenerationOptions
+    ) -> list[Generation | PolymodalError]:
         found: dict[int, Generation | PolymodalError] = {}
         ready: list[_Ready] = []
         for place, conversation in enumerate(batch):
@@ -112,9 +146,11 @@ class HubGenerator:
                 ready.append(outcome)
             else:
                 found[place] = outcome
-        for group in _groups(ready):
-            for each, generation in zip(group, self._run(loaded, group, options), strict=True):
-                found[each.place] = generation
+        # Rows of a batch draw from the same random numbers: with a seed, each is answered alone.
+        drawn = options.seed is not None and options.temperature > 0
+        for group in _groups(ready, 1 if drawn else BATCH):
+            for each, answer in zip(group, self._fitted(loaded, group, options), strict=True):
+                found[each.place] = answer
         return [found[place] for place in range(len(batch))]
 
     def stream(
@@ -122,7 +158,12 @@ class HubGenerator:
     ) -> Iterator[str | Generation]:
         """See `StreamingGenerator.stream`."""
         self.info.check(conversation, options)
-        loaded = self._loaded()
+        with self._weights.use() as loaded:
+            yield from self._streamed(loaded, conversation, options)
+
+    def _streamed(
+        self, loaded: _Loaded, conversation: Conversation, options: GenerationOptions
+    ) -> Iterator[str | Generation]:
         ready = self._prepared(loaded, 0, loaded.writer.write(conversation), options)
         if isinstance(ready, PolymodalError):
             raise ready
@@ -150,6 +191,8 @@ class HubGenerator:
             watch.cancelled.set()  # of no use to who left, and without effect at the end
             thread.join()
         if isinstance(outcome[0], BaseException):
+            if is_out_of_memory(outcome[0]):
+                raise self._too_much(ready) from None
             raise outcome[0]
         yield from held.rest()
         yield outcome[0]
@@ -169,6 +212,7 @@ class HubGenerator:
         room = loaded.context - tokens
         if room < 1:
             shown = f", {len(prompt.images)} picture(s) included" if prompt.images else ""
+            shown += f", {len(prompt.videos)} video(s) included" if prompt.videos else ""
             return ModelError(
                 self.info.model,
                 "rejected",
@@ -176,6 +220,28 @@ class HubGenerator:
                 f" have {loaded.context:,}. Use fewer or smaller pictures, or less text.",
             )
         return _Ready(place, prompt, inputs, tokens, min(room, options.max_tokens))
+
+    def _fitted(
+        self, loaded: _Loaded, group: Sequence[_Ready], options: GenerationOptions
+    ) -> list[Generation | PolymodalError]:
+        """The answers of a group; where memory runs out, of its halves."""
+
+        def run(part: Sequence[_Ready]) -> list[Generation]:
+            return self._run(loaded, part, options)
+
+        try:
+            return [*in_memory(run, group, self._weights, "a conversation")]
+        except NotEnoughMemory:
+            if len(group) > 1:  # one of them may still fit
+                return [each for one in group for each in self._fitted(loaded, [one], options)]
+            return [self._too_much(group[0])]
+
+    def _too_much(self, ready: _Ready) -> NotEnoughMemory:
+        return NotEnoughMemory(
+            f"{self.info.model}: the conversation's {ready.prompt_tokens:,} tokens and an answer of"
+            f" up to {ready.room:,} do not fit into the memory of {torch_device(self._device)}."
+            f" {SMALLER}"
+        )
 
     def _run(
         self,
@@ -195,13 +261,15 @@ class HubGenerator:
             inputs = loaded.writer.encode([each.prompt for each in group])
         inputs = inputs.to(loaded.device)
         for name, value in inputs.items():
-            if value.is_floating_point():
+            if torch.is_tensor(value) and value.is_floating_point():
                 inputs[name] = value.to(loaded.model.dtype)
         with self._running, _random(options, loaded.device), torch.inference_mode():
             sequences = loaded.model.generate(
                 **inputs,
                 **_settings(loaded, options, min(each.room for each in group)),
-                logits_processor=LogitsProcessorList([watch.probabilities]),
+                logits_processor=LogitsProcessorList(
+                    [Bound(loaded.grammars, options), watch.probabilities]
+                ),
                 stopping_criteria=StoppingCriteriaList([watch.done]),
                 streamer=streamer,
             )
@@ -214,22 +282,12 @@ class HubGenerator:
     def _watch(self, loaded: _Loaded, options: GenerationOptions) -> Watch:
         return Watch(loaded.tokenizer, options.stop, loaded.ends)
 
-    def _loaded(self) -> _Loaded:
-        with self._lock:
-            if self._model is None:
-                self._model = self._load()
-            return self._model
-
     def _load(self) -> _Loaded:
-        import torch
-
         source = self._spec.source
         processor = load_processor(source, "AutoProcessor" if self._spec.sees else "AutoTokenizer")
         tokenizer = getattr(processor, "tokenizer", None) or processor
-        device = device_name(self._device)
-        auto_class = "AutoModelForImageTextToText" if self._spec.sees else "AutoModelForCausalLM"
-        dtype = torch.float32 if device == "cpu" else "auto"
-        model = load_model(source, auto_class, device, dtype)
+        device, spec = torch_device(self._device), self._spec
+        model = load_model(source, spec.auto_class, device, spec.dtype, spec.precision)
         text = model.config.get_text_config()
         encodes = bool(getattr(text, "is_encoder_decoder", False))
         tokenizer.padding_side = "right" if encodes else "left"
@@ -239,19 +297,21 @@ class HubGenerator:
             tokenizer.pad_token = tokenizer.eos_token
         limit = None if encodes else getattr(text, "max_position_embeddings", None)
         writer = Writer(source.name, processor, self._spec.family, str(text.model_type))
-        return _Loaded(model, tokenizer, writer, device, limit, _ends(model, tokenizer))
+        family = self._spec.family
+        ends = _ends(model, tokenizer) | set(_ids(tokenizer, family.ends))
+        never = _ids(tokenizer, family.never)
+        grammars = Grammars(tokenizer, ends)
+        return _Loaded(model, tokenizer, writer, device, limit, ends, never, grammars)
 
 
-def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+def _groups(ready: Sequence[_Ready], most: int) -> Iterator[list[_Ready]]:
     """Batches whose answers have the same room, with pictures apart from without, by length."""
-    ordered = sorted(ready, key=lambda e: (bool(e.prompt.images), e.room, e.prompt_tokens))
+    ordered = sorted(ready, key=lambda e: (e.prompt.shape, e.room, e.prompt_tokens))
     group: list[_Ready] = []
     for each in ordered:
-        same = group and (bool(group[0].prompt.images), group[0].room) == (
-            bool(each.prompt.images),
-            each.room,
-        )
-        if group and (not same or len(group) == BATCH):
+        first = group[0] if group else each
+        same = (first.prompt.shape, first.room) == (each.prompt.shape, each.room)
+        if group and (not same or len(group) == most):
             yield group
             group = []
         group.append(each)
@@ -265,11 +325,16 @@ def _settings(loaded: _Loaded, options: GenerationOptions, most_tokens: int) -> 
         "max_new_tokens": most_tokens,
         "num_beams": 1,
         "pad_token_id": loaded.tokenizer.pad_token_id,
+        "eos_token_id": sorted(loaded.ends),
+        "suppress_tokens": list(loaded.never) or None,
         "do_sample": options.temperature > 0,
         "temperature": options.temperature or None,
     }
     if not options.temperature:
         settings |= {"top_k": None, "top_p": None}
+    elif options.json_schema is not None or options.choices:
+        # What is allowed may lie outside of the likeliest few.
+        settings |= {"top_k": 0, "top_p": 1.0}
     return settings
 
 
@@ -286,6 +351,12 @@ def _generation(
         prompt_tokens=ready.prompt_tokens,
         latency_s=latency_s,
     )
+
+
+def _ids(tokenizer: Any, tokens: Sequence[str]) -> tuple[int, ...]:
+    """Of those of the tokens that the tokenizer has."""
+    vocabulary = tokenizer.get_vocab()
+    return tuple(vocabulary[each] for each in tokens if each in vocabulary)
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -306,7 +377,7 @@ def _random(options: GenerationOptions, device: str) -> Iterator[None]:
         return
     import torch
 
-    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    devices = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(options.seed)
         yield

@@ -13,13 +13,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import DamagedWeights, MissingDependency, ModelUnavailable
-from polymodal.models.protocols import Device
+from polymodal.errors import (
+    DamagedWeights,
+    MissingDependency,
+    ModelUnavailable,
+    NotEnoughMemory,
+)
+from polymodal.models.fitting import is_out_of_memory
+from polymodal.models.precision import AS_IT_IS, Precision
 from polymodal.models.tensorfiles import WeightFiles
 
-__all__ = ["Source", "device_name", "load_model", "load_processor", "transformers"]
+__all__ = [
+    "SMALLER",
+    "Source",
+    "load_model",
+    "load_processor",
+    "prepare",
+    "quietly",
+    "transformers",
+]
+
+SMALLER = (
+    "What takes less: --dtype bfloat16, --quantize 8bit or 4bit, or a smaller model; or give it"
+    " more memory."
+)
 
 SHOWN = 300
+PAGE_BYTES = 4096
+ALIGNED_BYTES = 64
+SHARE_OF_DEVICE = 0.8
+"""Of a device's free memory that weights may take before some of them stay on the host."""
 _QUIET = threading.Lock()
 
 
@@ -48,18 +71,23 @@ def transformers(name: str) -> Any:
     return library
 
 
-def device_name(device: Device) -> str:
-    """In torch's words: "auto" is CUDA where there is one."""
-    import torch
+def prepare(source: Source, auto_class: str) -> None:
+    """Import what loading needs.
 
-    return "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
+    Raises:
+        MissingDependency: the extra `hub` is not installed.
+    """
+    getattr(transformers(source.name), auto_class)
 
 
-def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
-    """The model of a checkpoint, ready to infer.
+def load_model(
+    source: Source, auto_class: str, device: str, dtype: str, precision: Precision = AS_IT_IS
+) -> Any:
+    """The model of a checkpoint, ready to infer, its weights in memory.
 
     Args:
         auto_class: one of transformers' classes that find the model's own.
+        dtype: "float32", "bfloat16" or "float16".
 
     Raises:
         DamagedWeights: weights are missing, do not have the shapes that config.json asks for, or
@@ -68,15 +96,17 @@ def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
         MissingDependency: a package that the model needs is not installed.
     """
     library = transformers(source.name)
-    with _translated(source), _quietly(library):
+    settings = precision.settings(source.name, dtype, source.weights)
+    with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
             trust_remote_code=False,
             local_files_only=True,
             use_safetensors=not source.weights.pickled,
             weights_only=True,
-            dtype=dtype,
+            device_map=_placed(source, device, dtype, precision),
             output_loading_info=True,
+            **settings,
         )
     missing = sorted(report["missing_keys"])
     if missing:
@@ -85,7 +115,42 @@ def load_model(source: Source, auto_class: str, device: str, dtype: Any) -> Any:
             f" for: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. They do not"
             " belong together, or the file is not whole."
         )
-    return model.to(device).eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    _read_in(model, precision)
+    return model
+
+
+def _placed(source: Source, device: str, dtype: str, precision: Precision) -> Any:
+    """Where the layers go: all on the device, or what it has no room for on the host.
+
+    accelerate moves a layer that stayed behind to the device whenever it is its turn; quantised
+    weights cannot be moved so.
+    """
+    if device == "cpu" or precision.quantize is not None:
+        return {"": device}
+    import torch
+
+    least_bytes = precision.least_bytes(source.weights.parameters(), dtype)
+    fits = least_bytes < SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
+    return {"": device} if fits else "auto"
+
+
+def _read_in(model: Any, precision: Precision) -> None:
+    """Read weights that are only mapped: a page each, so that what they take can be measured.
+
+    Where one lies at an odd address, all are copied, and with them nothing holds the file: sums
+    over it may differ in the last bit from those of the same numbers in another file. So is what
+    quantising left over, which would hold the whole file in memory.
+    """
+    tensors = [
+        each for each in (*model.parameters(), *model.buffers()) if each.device.type == "cpu"
+    ]
+    odd = any(each.data_ptr() % ALIGNED_BYTES for each in tensors if each.is_floating_point())
+    for each in tensors:
+        if odd if precision.quantize is None else each.is_floating_point():
+            each.data = each.data.clone()
+        elif each.is_contiguous() and each.numel():
+            each.data.view(-1)[:: max(1, PAGE_BYTES // each.element_size())].sum()
 
 
 def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
@@ -97,7 +162,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         MissingDependency: a package that it needs is not installed.
     """
     library = transformers(source.name)
-    with _translated(source), _quietly(library):
+    with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
@@ -114,6 +179,8 @@ def _translated(source: Source) -> Iterator[None]:
         install = f"pip install {package}" if package else "pip install 'polymodal[hub]'"
         raise MissingDependency(f"{source.name} needs a package: {said} Run: {install}") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise NotEnoughMemory(f"{source.name} does not fit into memory. {SMALLER}") from error
         said, whole = _short(error), str(error)
         if "trust_remote_code" in whole:
             raise ModelUnavailable(
@@ -143,7 +210,7 @@ def _translated(source: Source) -> Iterator[None]:
 
 
 @contextmanager
-def _quietly(library: Any) -> Iterator[None]:
+def quietly(library: Any) -> Iterator[None]:
     """Without the library's progress and notes on stderr, which are put back as they were."""
     logging = library.utils.logging
     with _QUIET:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import ModelUnavailable, UsageError
 from polymodal.models.hub_families import Family
-from polymodal.models.messages import Conversation, ImagePart, Message, TextPart
+from polymodal.models.messages import Conversation, ImagePart, Message, TextPart, VideoPart
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Prompt", "Writer"]
 
+NAMES = {"user": "User", "assistant": "Assistant"}
+IMAGE = "<image>"
 CAPTION, ANSWER, LANGUAGE = "caption", "answer", "en"
 """PaliGemma's words for its tasks."""
 
@@ -31,10 +33,20 @@ class Prompt:
 
     text: str
     images: tuple[Image.Image, ...]
+    videos: tuple[VideoPart, ...] = ()
+
+    @property
+    def shape(self) -> tuple[bool, bool]:
+        """Whether it has pictures and videos: what only others of the same shape go with."""
+        return bool(self.images), bool(self.videos)
 
 
 class Writer:
-    """Writes prompts for one checkpoint."""
+    """Writes prompts for one checkpoint.
+
+    Attributes:
+        template: of the chat: the checkpoint's own, or its family's; None where there is neither.
+    """
 
     def __init__(self, name: str, processor: Any, family: Family, text_type: str) -> None:
         """For a processor (or a tokenizer alone, for a model that takes no pictures).
@@ -50,8 +62,16 @@ class Writer:
         own = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         if isinstance(own, dict):  # several by name, as some tokenizers bring them
             own = own.get("default")
-        self._template = own or family.fallback(text_type)
+        self.template: str | None = own or family.fallback(text_type)
         self._control = _control_tokens(processor, self._tokenizer)
+        videos: Any = getattr(processor, "video_processor", None)
+        if getattr(videos, "cap_pixels_per_frame", True) is None:
+            videos.cap_pixels_per_frame = True  # as the vendor's own code; soon the default
+        vocabulary = self._tokenizer.get_vocab()
+        self._turn_end = next((each for each in family.ends if each in vocabulary), "")
+        if family.form == "dialogue":
+            # Its processor takes a part that is an address for a picture to fetch.
+            self._control += ("://",)
 
     def write(self, conversation: Conversation) -> Prompt:
         """The prompt.
@@ -66,7 +86,17 @@ class Writer:
         if self._family.needs_picture and not images:
             raise UsageError(f"{self._name} answers about a picture, and there is none.")
         if self._family.form == "chat":
-            return Prompt(self._chat(conversation), images)
+            videos = tuple(p for m in conversation for p in m.parts if isinstance(p, VideoPart))
+            text = self._chat(conversation)
+            token = str(getattr(self._processor, "video_token", ""))
+            if videos and (not token or text.count(token) < len(videos)):
+                raise UsageError(
+                    f"the chat template of {self._name} has no place for a video: it takes"
+                    " pictures only."
+                )
+            return Prompt(text, images, videos)
+        if self._family.form == "dialogue":
+            return Prompt(self._dialogue(conversation), images)
         spoken = [m for m in conversation if m.role != "system"]
         if self._family.form == "question":
             return Prompt(self._questions(spoken), images)
@@ -79,6 +109,9 @@ class Writer:
     def encode(self, prompts: Sequence[Prompt]) -> Any:
         """Prompts, all with pictures or all without, to the model's input, padded."""
         options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        if self._family.form == "dialogue":
+            parts = [_interleaved(prompt) for prompt in prompts]
+            return self._processor(text=parts, add_end_of_utterance_token=False, **options)
         bos = self._tokenizer.bos_token
         if self._family.form == "chat" and bos and prompts[0].text.startswith(bos):
             options["add_special_tokens"] = False  # the template has said it
@@ -86,10 +119,14 @@ class Writer:
             options["images"] = [list(prompt.images) for prompt in prompts]
             if self._family.max_media == 1:
                 options["images"] = [prompt.images[0] for prompt in prompts]
+        if videos := [video for prompt in prompts for video in prompt.videos]:
+            options["videos"] = [list(video.frames) for video in videos]
+            options["video_metadata"] = [_metadata(video) for video in videos]
+            options["do_sample_frames"] = False
         return self._processor(text=[prompt.text for prompt in prompts], **options)
 
     def _chat(self, conversation: Conversation) -> str:
-        if self._template is None:
+        if self.template is None:
             raise ModelUnavailable(
                 f"{self._name} brings no chat template, and its family has no prompt form that is"
                 " known here: use its instruction-tuned checkpoint."
@@ -105,8 +142,12 @@ class Writer:
 
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]
+        template = self.template
+        has_video = any(isinstance(part, VideoPart) for m in conversation for part in m.parts)
+        if has_video and template is not None and "video" not in template:
+            template = None  # a class may know a newer one: SmolVLM's does
         text: str = self._processor.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
         return text
 
@@ -117,9 +158,27 @@ class Writer:
         for part in message.parts:
             if isinstance(part, ImagePart):
                 content.append({"type": "image"})
+            elif isinstance(part, VideoPart):
+                content.append({"type": "video"})
             elif isinstance(part, TextPart):
-                content.append({"type": "text", "text": self._harmless(part.text)})
+                content.append({"type": "text", "text": self.harmless(part.text)})
         return content
+
+    def _dialogue(self, conversation: Conversation) -> str:
+        """`User:<image>What is this?` and `Assistant: A cat.`, a line each."""
+        turns = []
+        has_system = conversation[0].role == "system"
+        for message in _folded(conversation) if has_system else conversation:
+            said = ""
+            for part in message.parts:
+                if isinstance(part, ImagePart):
+                    said += IMAGE
+                elif isinstance(part, TextPart):
+                    apart = "\n" if said and not said.endswith(IMAGE) else ""
+                    said += apart + self.harmless(part.text)
+            blank = "" if said.startswith(IMAGE) else " "
+            turns.append(f"{NAMES[message.role]}:{blank}{said}{self._turn_end}")
+        return "\n".join([*turns, "Assistant:"])
 
     def _questions(self, spoken: Sequence[Message]) -> str:
         """`Question: ... Answer: ...`; nothing at all for a picture without words."""
@@ -133,13 +192,39 @@ class Writer:
         return " ".join(turns)
 
     def _said(self, message: Message) -> str:
-        return self._harmless(message.text.strip())
+        return self.harmless(message.text.strip())
 
-    def _harmless(self, text: str) -> str:
+    def harmless(self, text: str) -> str:
+        """The text without tokens that the tokenizer would read as commands."""
         for token in self._control:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+
+def _metadata(video: VideoPart) -> dict[str, Any]:
+    """When its frames are shown, in the library's words: numbers of frames at 1,000 a second."""
+    last_s = video.times_s[-1] if video.times_s else 0.0
+    step_s = last_s / (len(video.times_s) - 1) if len(video.times_s) > 1 else 1.0
+    duration_s = last_s + step_s
+    width, height = video.frames[0].size
+    return {
+        "total_num_frames": round(duration_s * 1000),
+        "fps": 1000.0,
+        "duration": duration_s,
+        "width": width,
+        "height": height,
+        "frames_indices": [round(time_s * 1000) for time_s in video.times_s],
+    }
+
+
+def _interleaved(prompt: Prompt) -> list[Any]:
+    """Words and pictures in the order in which they are meant."""
+    first, *rest = prompt.text.split(IMAGE)
+    parts: list[Any] = [first]
+    for image, words in zip(prompt.images, rest, strict=True):
+        parts += [image, words] if words else [image]
+    return parts
 
 
 def _control_tokens(processor: Any, tokenizer: Any) -> tuple[str, ...]:

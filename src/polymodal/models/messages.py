@@ -33,6 +33,7 @@ __all__ = [
     "GeneratorInfo",
     "ImagePart",
     "Message",
+    "Modality",
     "Part",
     "TextPart",
     "VideoPart",
@@ -247,6 +248,7 @@ class GeneratorInfo:
         seeded: the same seed gives the same answer at temperatures above 0.
         preprocessing, prompt: in words that change when the answers may change with them.
         describes_bare: a picture without any words is its way to be asked for a caption.
+        few_shot: answered questions, each with its picture, can stand before the one that is asked.
     """
 
     model: str
@@ -261,6 +263,7 @@ class GeneratorInfo:
     preprocessing: str = ""
     prompt: str = ""
     describes_bare: bool = False
+    few_shot: bool = True
 
     @property
     def fingerprint(self) -> str:

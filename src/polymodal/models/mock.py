@@ -106,6 +106,10 @@ class MockEmbedder:
         rows = [_describe(pixels) for pixels in batch]
         return np.stack(rows) if rows else np.zeros((0, len(COLOURS) + LAYOUT), np.float32)
 
+    def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """See `FeatureExtractor.embed_and_extract`."""
+        return self.embed_images(batch), self.extract_features(batch)
+
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """Colour words on the colour axes, any other word on an axis of its hash."""
         self.texts_seen += len(texts)

@@ -6,23 +6,26 @@ its table says of a tag (mean, filter, activation) is handed over with the file.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.errors import DamagedWeights, ModelUnavailable
+from polymodal.errors import DamagedWeights, ModelUnavailable, NotEnoughMemory
+from polymodal.models.fitting import in_memory, is_out_of_memory
 from polymodal.models.hub_contrastive import (
     IMAGE_BATCH,
     TEXT_BATCH,
     ContrastiveCalibration,
 )
-from polymodal.models.hub_loading import Source, device_name
+from polymodal.models.hub_loading import Source
+from polymodal.models.precision import torch_device
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, normalised, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -59,9 +62,20 @@ class OpenClipEmbedder:
         """Nothing is loaded."""
         self._spec = spec
         self._device = device
-        self._lock = threading.Lock()
-        self._loaded: tuple[Any, Any, Any, str] | None = None
+        self._weights = Resident(
+            "weights",
+            self._load,
+            prepare=_prepare,
+            least_bytes=spec.source.weights.size_bytes,
+            device=lambda: torch_device(device),
+        )
+        self._transform: Callable[[Image.Image], Any] | None = None
         self._cut = CutWarning(spec.space.model)
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._weights,)
 
     @property
     def space(self) -> Space:
@@ -82,41 +96,61 @@ class OpenClipEmbedder:
             raise DamagedWeights(f"{weights.files[0]} has no logit_scale: it is no CLIP model.")
         return ContrastiveCalibration.of(scale, bias)
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """float32, shape (3, side, side)."""
-        pixels: Pixels = self._ready()[1](image).numpy()
+        if self._transform is None:
+            with self._weights.use():  # which brings it; it takes no memory worth giving back
+                pass
+        assert self._transform is not None
+        pixels: Pixels = self._transform(image).numpy()
         return pixels
 
+    @profiled("encode")
     def embed_images(self, batch: Sequence[Pixels]) -> Vector:
         """See `Embedder.embed_images`."""
-        import torch
 
-        found = [np.zeros((0, self.space.dimension), np.float32)]
-        for start in range(0, len(batch), IMAGE_BATCH):
-            model, _, _, device = self._ready()
-            pixels = torch.from_numpy(np.stack(batch[start : start + IMAGE_BATCH])).to(device)
-            with torch.inference_mode():
-                found.append(model.encode_image(pixels).float().cpu().numpy())
-        return normalised(np.concatenate(found))
+        def run(pixels: Sequence[Pixels]) -> list[Vector]:
+            import torch
 
+            with self._weights.use() as (model, _, device), torch.inference_mode():
+                vectors = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
+                return list(vectors.float().cpu().numpy())
+
+        return self._in_batches(run, batch, IMAGE_BATCH, "a picture")
+
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 
         Raises:
             UsageError: when a text is empty or only white space; names its position.
         """
-        import torch
-
         require_words(texts)
-        found = [np.zeros((0, self.space.dimension), np.float32)]
-        for start in range(0, len(texts), TEXT_BATCH):
-            model, _, tokenizer, device = self._ready()
-            chosen = list(texts[start : start + TEXT_BATCH])
-            self._warn_of_long(tokenizer, chosen)
-            with torch.inference_mode():
-                encoded = model.encode_text(tokenizer(chosen).to(device))
-            found.append(encoded.float().cpu().numpy())
-        return normalised(np.concatenate(found))
+
+        def run(chosen: Sequence[str]) -> list[Vector]:
+            import torch
+
+            with self._weights.use() as (model, tokenizer, device), torch.inference_mode():
+                self._warn_of_long(tokenizer, chosen)
+                vectors = model.encode_text(tokenizer(list(chosen)).to(device))
+                return list(vectors.float().cpu().numpy())
+
+        return self._in_batches(run, texts, TEXT_BATCH, "a text")
+
+    def _in_batches(
+        self,
+        run: Callable[[Sequence[Any]], list[Vector]],
+        items: Sequence[Any],
+        size: int,
+        one: str,
+    ) -> Vector:
+        if not items:
+            return np.zeros((0, self.space.dimension), np.float32)
+        found: list[Vector] = []
+        for start in range(0, len(items), size):
+            found += in_memory(run, items[start : start + size], self._weights, one)
+        return normalised(np.stack(found))
 
     def _warn_of_long(self, tokenizer: Any, texts: Sequence[str]) -> None:
         encode = getattr(tokenizer, "encode", None)
@@ -125,14 +159,17 @@ class OpenClipEmbedder:
         longest = max(len(encode(text)) for text in texts) + 2  # begin and end
         self._cut(longest, self._spec.text_tokens)
 
-    def _ready(self) -> tuple[Any, Any, Any, str]:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = _load(self._spec, device_name(self._device))
-            return self._loaded
+    def _load(self) -> tuple[Any, Any, str]:
+        device = torch_device(self._device)
+        model, self._transform, tokenizer = _load(self._spec, device)
+        return model, tokenizer, device
 
 
-def _load(spec: OpenClipSpec, device: str) -> tuple[Any, Any, Any, str]:
+def _prepare() -> None:
+    import open_clip  # noqa: F401
+
+
+def _load(spec: OpenClipSpec, device: str) -> tuple[Any, Any, Any]:
     import open_clip
 
     file = spec.source.weights.files[0]
@@ -145,6 +182,8 @@ def _load(spec: OpenClipSpec, device: str) -> tuple[Any, Any, Any, str]:
             **spec.settings,
         )
     except Exception as error:  # the library's own, torch's and the format's
+        if is_out_of_memory(error):
+            raise NotEnoughMemory(f"{spec.source.name} does not fit into memory.") from error
         said = " ".join(str(error).split())[:SHOWN]
         raise DamagedWeights(f"{file} cannot be loaded as {spec.architecture}: {said}") from error
     try:
@@ -154,4 +193,4 @@ def _load(spec: OpenClipSpec, device: str) -> tuple[Any, Any, Any, str]:
             f"the tokenizer of {spec.source.name} is on the hub, which was not reached:"
             f" {' '.join(str(error).split())[:SHOWN]}"
         ) from error
-    return model.eval(), transform, tokenizer, device
+    return model.eval(), transform, tokenizer

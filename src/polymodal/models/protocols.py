@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from polymodal.models.messages import (
     GenerationOptions,
     GeneratorInfo,
 )
+from polymodal.models.resident import Resident
 from polymodal.results import Provenance, Space, Vector
 from polymodal.results_documents import Line
 from polymodal.results_speech import SpeechSegment
@@ -45,6 +46,7 @@ __all__ = [
     "Spoken",
     "StreamingGenerator",
     "Transcriber",
+    "Unloadable",
 ]
 
 Pixels = NDArray[np.generic]
@@ -53,8 +55,8 @@ Pixels = NDArray[np.generic]
 Samples = NDArray[np.float32]
 """Sound for a speech model: mono, 16 kHz, -1..1, shape (n,)."""
 
-Device = Literal["auto", "cpu"]
-"""Where a model runs: "auto" takes an accelerator where the runtime offers one."""
+Device: TypeAlias = str
+"""Where a model runs: "cpu", "cuda", "cuda:N", or "auto": an accelerator if the runtime has one."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,10 @@ class FeatureExtractor(Protocol):
         """Preprocessed pictures to float32 features, shape (n, f); not normalised."""
         ...
 
+    def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """What `embed_images` and `extract_features` give, from one pass."""
+        ...
+
 
 class Calibration(Protocol):
     """Numbers fitted on development data that turn cosines of one space into probabilities.
@@ -153,6 +159,16 @@ class Calibrated(Protocol):
     @property
     def calibration(self) -> Calibration:
         """Fitted on development data, kept in the model's card."""
+        ...
+
+
+@runtime_checkable
+class Unloadable(Protocol):
+    """A model whose parts can leave memory while nobody uses them."""
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """Its parts; it runs them under a lease (`Resident.use`) alone."""
         ...
 
 

@@ -9,9 +9,9 @@ Direction is decided for a page, not line by line: short lines alone are turned 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +23,8 @@ from PIL import Image
 from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
 from polymodal.models.protocols import ReadPage
+from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_documents import Box, Line
 
@@ -62,8 +64,19 @@ class RapidOcrReader:
                 'reading text in pictures needs RapidOCR. Run: pip install "polymodal[documents]"'
             )
         self._threads = threads or _cores()
-        self._engines: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        self._engines = {
+            count: Resident(
+                "reader" if count > 1 else "reader, a core a page",
+                partial(_open, count),
+                prepare=_rapidocr,
+            )
+            for count in sorted({1, self._threads})
+        }
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return list(self._engines.values())
 
     @property
     def provenance(self) -> Provenance:
@@ -78,20 +91,21 @@ class RapidOcrReader:
         """See `Reader.batch_size`: enough that cores do not wait for the longest page."""
         return 4 * self._threads
 
+    @profiled("generate")
     def read(self, batch: Sequence[Image.Image]) -> list[ReadPage]:
         """See `Reader.read`."""
         if len(batch) < 2 or self._threads < 2:
-            engine = self._engine(self._threads)
-            return [_read(engine, image) for image in batch]
-        engine = self._engine(1)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="polymodal-ocr") as pool:
+            with self._engines[self._threads].use() as engine:
+                return [_read(engine, image) for image in batch]
+        with (
+            self._engines[1].use() as engine,
+            ThreadPoolExecutor(self._threads, thread_name_prefix="polymodal-ocr") as pool,
+        ):
             return list(pool.map(lambda image: _read(engine, image), batch))
 
-    def _engine(self, threads: int) -> Any:
-        with self._lock:
-            if threads not in self._engines:
-                self._engines[threads] = _open(threads)
-            return self._engines[threads]
+
+def _rapidocr() -> None:
+    import rapidocr  # noqa: F401
 
 
 def _cores() -> int:

@@ -8,7 +8,6 @@ live. On a CPU every core looks at a picture of its own, which also bounds memor
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from polymodal.errors import DamagedWeights, UsageError
+from polymodal.models.precision import check_device
 from polymodal.models.protocols import Device, Pixels
+from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, require_words
+from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = [
     "StarterEmbedder",
     "StarterSpec",
     "cores",
+    "onnx",
     "open_session",
     "run_each",
 ]
@@ -96,25 +99,33 @@ class StarterEmbedder:
         """`read(name)` gives the verified bytes of a weight file; it is called on first use."""
         self._spec = spec
         self._read = read
-        if device not in ("auto", "cpu"):
-            raise UsageError(
-                f"device {device!r} is not known; the starter runs on 'cpu' or 'auto'."
-            )
+        check_device(device)
         self._device = device
-        self._lock = threading.Lock()
-        self._sessions: dict[str, Any] = {}
-        self._tokenizer: WordPiece | None = None
+        self._image = Resident("image tower", lambda: self._session(IMAGE_FILE), prepare=onnx)
+        self._text = Resident("text tower", self._load_text, prepare=onnx)
         self._cut = CutWarning(spec.space.model)
 
     @cached_property
-    def _providers(self) -> list[str]:
+    def _providers(self) -> list[Any]:
         if self._device == "cpu":
             return ["CPUExecutionProvider"]
         import onnxruntime
 
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         present = onnxruntime.get_available_providers()
-        return [name for name in wanted if name in present]
+        if "CUDAExecutionProvider" not in present:
+            if self._device != "auto":
+                raise UsageError(
+                    f"the starter cannot run on {self._device}: this onnxruntime has no CUDA. Use"
+                    " --device cpu, or: pip install onnxruntime-gpu"
+                )
+            return ["CPUExecutionProvider"]
+        number = int(self._device.partition(":")[2] or 0)
+        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+
+    @property
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._image, self._text)
 
     @property
     def space(self) -> Space:
@@ -131,6 +142,7 @@ class StarterEmbedder:
         """See `Calibrated.calibration`."""
         return self._spec.calibration
 
+    @profiled("preprocess")
     def preprocess(self, image: Image.Image) -> Pixels:
         """uint8 RGB, shape (image_size_px, image_size_px, 3), resized as the card says."""
         return resize_square(image, self._spec.image_size_px, self._spec.crop, self._spec.resize)
@@ -143,6 +155,13 @@ class StarterEmbedder:
         """See `FeatureExtractor.extract_features`."""
         return self._run_images(batch, ["features"], 0)[0]
 
+    def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
+        """See `FeatureExtractor.embed_and_extract`."""
+        if not batch:
+            return self.embed_images(batch), self.extract_features(batch)
+        vectors, features = self._run_images(batch, ["embedding", "features"], 0)
+        return vectors, features
+
     def embed_and_grid(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
         """Vectors as `embed_images` gives them, and float32 features of places from the same pass.
 
@@ -151,7 +170,8 @@ class StarterEmbedder:
         Raises:
             DamagedWeights: when the image tower is one without a grid.
         """
-        outputs = {output.name for output in self._session(IMAGE_FILE).get_outputs()}
+        with self._image.use() as session:
+            outputs = {output.name for output in session.get_outputs()}
         if "grid" not in outputs:
             raise DamagedWeights(
                 f"{IMAGE_FILE} of {self.space.model}@{self.space.revision} gives no grid for the"
@@ -162,6 +182,7 @@ class StarterEmbedder:
         vectors, grids = self._run_images(batch, ["embedding", "grid"], 0)
         return vectors, grids
 
+    @profiled("encode")
     def embed_texts(self, texts: Sequence[str]) -> Vector:
         """See `Embedder.embed_texts`.
 
@@ -170,53 +191,50 @@ class StarterEmbedder:
         """
         require_words(texts)
         vectors = np.zeros((len(texts), self.space.dimension), np.float32)
-        tokens = self._encode(texts)
-        # Texts of one length together: no padding to compute, and none to differ by.
-        order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
-        session = self._session(TEXT_FILE)
-        for rows in _same_length(order, tokens):
-            ids = np.array([tokens[row] for row in rows], np.int64)
-            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-            vectors[rows] = session.run(["embedding"], feed)[0]
+        with self._text.use() as (tokenizer, session):
+            tokens = self._encode(tokenizer, texts)
+            # Texts of one length together: no padding to compute, and none to differ by.
+            order = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
+            for rows in _same_length(order, tokens):
+                ids = np.array([tokens[row] for row in rows], np.int64)
+                feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+                vectors[rows] = session.run(["embedding"], feed)[0]
         return vectors
 
+    @profiled("encode")
     def _run_images(self, batch: Sequence[Pixels], outputs: list[str], width: int) -> list[Vector]:
         if not batch:
             return [np.zeros((0, width), np.float32) for _ in outputs]
-        session = self._session(IMAGE_FILE)
-        if len(self._providers) == 1:
-            # Measured: a core a picture takes 15 ms where all cores on two pictures take 25, and
-            # a picture's vector is then the same to the last bit whatever else is in the batch.
-            parts = run_each(lambda each: session.run(outputs, {"pixels": each[None]}), batch)
-        else:
-            parts = [
-                session.run(outputs, {"pixels": np.stack(batch[start : start + GPU_IMAGE_BATCH])})
-                for start in range(0, len(batch), GPU_IMAGE_BATCH)
-            ]
+        with self._image.use() as session:
+            if len(self._providers) == 1:
+                # Measured: a core a picture takes 15 ms where all cores on two pictures take 25,
+                # and a picture's vector is then the same to the last bit in any batch.
+                parts = run_each(lambda each: session.run(outputs, {"pixels": each[None]}), batch)
+            else:
+                parts = [
+                    session.run(outputs, {"pixels": np.stack(batch[at : at + GPU_IMAGE_BATCH])})
+                    for at in range(0, len(batch), GPU_IMAGE_BATCH)
+                ]
         return [
             np.concatenate(each).astype(np.float32, copy=False) for each in zip(*parts, strict=True)
         ]
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        with self._lock:
-            if self._tokenizer is None:
-                from polymodal.models.wordpiece import WordPiece
-
-                self._tokenizer = WordPiece(self._read(TOKENIZER_FILE))
+    def _encode(self, tokenizer: WordPiece, texts: Sequence[str]) -> list[list[int]]:
         most = self._spec.max_tokens
-        whole = [self._tokenizer.encode(text) for text in texts]
-        encodings = [self._tokenizer.cut(ids, most) for ids in whole]
+        whole = [tokenizer.encode(text) for text in texts]
+        encodings = [tokenizer.cut(ids, most) for ids in whole]
         for ids in whole:
             self._cut(len(ids), most)
         return encodings
 
+    def _load_text(self) -> tuple[WordPiece, Any]:
+        from polymodal.models.wordpiece import WordPiece
+
+        return WordPiece(self._read(TOKENIZER_FILE)), self._session(TEXT_FILE)
+
     def _session(self, name: str) -> Any:
-        with self._lock:
-            if name not in self._sessions:
-                alone = name == IMAGE_FILE and len(self._providers) == 1
-                threads = 1 if alone else cores()
-                self._sessions[name] = open_session(self._read(name), self._providers, threads)
-            return self._sessions[name]
+        alone = name == IMAGE_FILE and len(self._providers) == 1
+        return open_session(self._read(name), self._providers, 1 if alone else cores())
 
 
 def resize_square(image: Image.Image, side_px: int, crop: str, resize: str) -> Pixels:
@@ -258,7 +276,12 @@ def run_each(run: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
         return list(pool.map(run, items))
 
 
-def open_session(model: bytes, providers: list[str], threads: int) -> Any:
+def onnx() -> None:
+    """Import onnxruntime."""
+    import onnxruntime  # noqa: F401
+
+
+def open_session(model: bytes, providers: list[Any], threads: int) -> Any:
     """An onnxruntime session whose runs use `threads` cores each."""
     import onnxruntime
 

@@ -8,6 +8,7 @@ rest. Format: https://github.com/huggingface/safetensors#format.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,22 @@ class WeightFiles:
             raise DamagedWeights(f"{path}: {name} is {tensor.dtype}, not a floating-point number.")
         return float(np.frombuffer(data, kind, 1)[0])
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all tensors; none of pickles."""
+        return {
+            name: tensor.shape for each in self._headers.values() for name, tensor in each.items()
+        }
+
+    def parameters(self) -> int | None:
+        """Numbers in all tensors together, from the headers; None for pickles."""
+        if self.pickled:
+            return None
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def size_bytes(self) -> int:
+        """Of the files."""
+        return sum(path.stat().st_size for path in self.files)
+
     def check(self) -> None:
         """Read every header.
 
@@ -118,7 +135,8 @@ def find_weight_files(folder: Path, *, allow_pickle: bool = False) -> WeightFile
         raise ModelUnavailable(
             f"{folder} has its weights as pickles only ({', '.join(pickles[:3])}), which can run"
             " code when they are opened, so they are refused. Use a checkpoint with safetensors,"
-            " or, if you trust where it came from, pm.Suite(..., allow_pickle=True)."
+            " or, if you trust where it came from, say --allow-pickle (in Python"
+            " allow_pickle=True)."
         )
     index = folder / "pytorch_model.bin.index.json"
     found = _shards(index) if index.is_file() else tuple(folder / name for name in pickles)

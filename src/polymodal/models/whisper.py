@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +21,12 @@ import numpy as np
 
 from polymodal.errors import ModelUnavailable
 from polymodal.models.protocols import Device, Samples, Spoken
+from polymodal.models.resident import Resident
+from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
-__all__ = ["WhisperTranscriber"]
+__all__ = ["LONGEST_S", "UNSURE", "Decoded", "WhisperTranscriber", "timed_segments"]
 
 FULL_FRAMES = 3000
 """Of 10 ms: the window Whisper was trained on."""
@@ -46,7 +47,7 @@ MAX_TOKENS = 448
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class Decoded:
     tokens: list[int]
     log_probability: float
     no_speech: float
@@ -88,8 +89,9 @@ class WhisperTranscriber:
         self._device = device
         self._compute = compute
         self._provenance = Provenance(name, revision)
-        self._lock = threading.Lock()
-        self._loaded: Any = None
+        self._weights = Resident(
+            "weights", self._load, prepare=_faster_whisper, device=lambda: _device(device)
+        )
 
     @property
     def provenance(self) -> Provenance:
@@ -102,34 +104,37 @@ class WhisperTranscriber:
         return LONGEST_S
 
     @property
-    def languages(self) -> Sequence[str]:
-        """See `Transcriber.languages`."""
-        return list(self._model.supported_languages)
-
-    def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
-        """See `Transcriber.transcribe`."""
-        if len(batch) < 2:
-            return [self._spoken(samples, language) for samples in batch]
-        with ThreadPoolExecutor(min(len(batch), _workers())) as pool:
-            return list(pool.map(lambda samples: self._spoken(samples, language), batch))
+    def residents(self) -> Sequence[Resident[Any]]:
+        """See `Unloadable.residents`."""
+        return (self._weights,)
 
     @property
-    def _model(self) -> Any:
-        with self._lock:  # two threads must not load it twice
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
+    def languages(self) -> Sequence[str]:
+        """See `Transcriber.languages`."""
+        with self._weights.use() as model:
+            return list(model.supported_languages)
+
+    @profiled("generate")
+    def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
+        """See `Transcriber.transcribe`."""
+        with self._weights.use() as model:
+            hearing = _Hearing(model)
+            if len(batch) < 2:
+                return [hearing.spoken(samples, language) for samples in batch]
+            with ThreadPoolExecutor(min(len(batch), _workers())) as pool:
+                return list(pool.map(lambda samples: hearing.spoken(samples, language), batch))
 
     def _load(self) -> Any:
         from faster_whisper import WhisperModel
 
         folder = self._folder()
-        on_gpu = self._device == "auto" and _has_gpu()
+        device = _device(self._device)
         try:
             return WhisperModel(
                 str(folder),
-                device="cuda" if on_gpu else "cpu",
-                compute_type="default" if on_gpu else self._compute,
+                device=device.partition(":")[0],
+                device_index=int(device.partition(":")[2] or 0),
+                compute_type=self._compute if device == "cpu" else "default",
                 # Pieces side by side use the cores better than one piece on all of them.
                 cpu_threads=1,
                 num_workers=_workers(),
@@ -140,8 +145,15 @@ class WhisperTranscriber:
                 f"the speech model in {folder} cannot be loaded: {error}"
             ) from error
 
-    def _spoken(self, samples: Samples, language: str | None) -> Spoken:
-        features = self._model.feature_extractor(samples)[..., :-1]
+
+@dataclass(frozen=True)
+class _Hearing:
+    """One model, decoding."""
+
+    model: Any
+
+    def spoken(self, samples: Samples, language: str | None) -> Spoken:
+        features = self.model.feature_extractor(samples)[..., :-1]
         length = min(FULL_FRAMES, features.shape[1])
         short = min(FULL_FRAMES, length + QUIET_FRAMES)
         encoded = self._encode(features, short)
@@ -159,33 +171,33 @@ class WhisperTranscriber:
         if decoded.says_nothing:
             return Spoken(code, probability, ())
         confidence = math.exp(min(0.0, decoded.log_probability))
-        segments = _segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
+        segments = timed_segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
         return Spoken(code, probability, tuple(segments))
 
     def _encode(self, features: Any, frames: int) -> Any:
         from faster_whisper.audio import pad_or_trim
 
-        return self._model.encode(np.ascontiguousarray(pad_or_trim(features, frames - frames % 2)))
+        return self.model.encode(np.ascontiguousarray(pad_or_trim(features, frames - frames % 2)))
 
     def _language(self, encoded: Any) -> tuple[str, float]:
-        if not self._model.model.is_multilingual:
+        if not self.model.model.is_multilingual:
             return "en", 1.0
-        token, probability = self._model.model.detect_language(encoded)[0][0]
+        token, probability = self.model.model.detect_language(encoded)[0][0]
         return str(token)[2:-2], float(probability)
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
 
-        multilingual = self._model.model.is_multilingual
+        multilingual = self.model.model.is_multilingual
         return Tokenizer(
-            self._model.hf_tokenizer, multilingual, task="transcribe", language=language
+            self.model.hf_tokenizer, multilingual, task="transcribe", language=language
         )
 
     def _decode(
         self, encoded: Any, tokenizer: Any, *, beam_size: int = 1, **options: Any
-    ) -> _Decoded:
-        prompt = self._model.get_prompt(tokenizer, [], without_timestamps=False)
-        (found,) = self._model.model.generate(
+    ) -> Decoded:
+        prompt = self.model.get_prompt(tokenizer, [], without_timestamps=False)
+        (found,) = self.model.model.generate(
             encoded,
             [prompt],
             beam_size=beam_size,
@@ -197,10 +209,10 @@ class WhisperTranscriber:
         )
         tokens = list(found.sequences_ids[0])
         text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
-        return _Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
+        return Decoded(tokens, float(found.scores[0]), float(found.no_speech_prob), text)
 
 
-def _segments(
+def timed_segments(
     tokens: Sequence[int], tokenizer: Any, duration_s: float, confidence: float
 ) -> Iterator[SpeechSegment]:
     """Words between time stamps; a stamp outside of the piece, or out of order, is put right."""
@@ -229,7 +241,14 @@ def _workers() -> int:
     return max(1, min(os.cpu_count() or 1, 4))
 
 
-def _has_gpu() -> bool:
+def _device(device: Device) -> str:
+    """ "auto" is CUDA where CTranslate2 finds it."""
+    if device != "auto":
+        return device
     import ctranslate2
 
-    return bool(ctranslate2.get_cuda_device_count())
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+def _faster_whisper() -> None:
+    import faster_whisper  # noqa: F401

@@ -21,6 +21,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from polymodal.errors import StorageError, UsageError
+from polymodal.profiling import profiled
 
 __all__ = ["FILES", "Database", "used_bytes"]
 
@@ -61,6 +62,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, ...] = ()
 
+    @profiled("store")
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """What `work` makes of a connection.
 
@@ -77,6 +79,7 @@ class Database:
                 self._replace(str(error))
                 return work(self._open())
 
+    @profiled("store")
     def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """The same in a transaction: all of it is in the file afterwards, or nothing."""
 

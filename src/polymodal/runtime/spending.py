@@ -199,8 +199,8 @@ class BudgetedGenerator:
         spending, name = self._spending, self.info.model
         if most_usd is None:
             return BudgetExceeded(
-                f"{name}: not sent: the price of so long a prompt is not known, and there is a"
-                " budget."
+                f"{name}: not sent: the price of such a prompt (its length, or sound) is not known,"
+                " and there is a budget."
             )
         return BudgetExceeded(
             f"{name}: not sent: it could cost up to ${most_usd:.4f}, and"

@@ -14,6 +14,7 @@ from polymodal.models.messages import (
     TextPart,
 )
 from polymodal.models.protocols import Generator, StreamingGenerator
+from polymodal.profiling import span
 
 __all__ = ["StreamedGenerator"]
 
@@ -25,8 +26,8 @@ class StreamedGenerator:
         """Wrap a generator.
 
         Args:
-            told: called with the name of the first picture of the conversation ("" without one)
-                and a piece of the answer; at the end of each answer with the piece "".
+            told: called with the name of the picture that is asked about ("" without one) and a
+                piece of the answer; at the end of each answer with the piece "".
 
         Raises:
             UsageError: it cannot stream.
@@ -53,11 +54,12 @@ class StreamedGenerator:
         name = _name(conversation)
         outcome: Generation | PolymodalError | None = None
         try:
-            for piece in self._generator.stream(conversation, options):
-                if isinstance(piece, Generation):
-                    outcome = piece
-                elif piece:
-                    self._told(name, piece)
+            with span("generate"):
+                for piece in self._generator.stream(conversation, options):
+                    if isinstance(piece, Generation):
+                        outcome = piece
+                    elif piece:
+                        self._told(name, piece)
         except (UsageError, ModelUnavailable):
             raise  # every other conversation would fail in the same way
         except PolymodalError as error:
@@ -68,7 +70,8 @@ class StreamedGenerator:
 
 
 def _name(conversation: Conversation) -> str:
-    for message in conversation:
+    """Of the last message with media: those before may be examples, those after ask again."""
+    for message in reversed(conversation):
         for part in message.parts:
             if not isinstance(part, TextPart):
                 return part.name

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from polymodal.errors import StorageError, UsageError
-from polymodal.media.pictures import DEFAULT_LIMITS, ImageInput, Limits
+from polymodal.media.pictures import ImageInput
 from polymodal.media.sound import SoundInput
 from polymodal.models.protocols import Embedder
 from polymodal.results import AddReport, DuplicateGroup, SearchResult, Space
+from polymodal.runtime.judging import Judge
 from polymodal.search.access import Access, Writing
 from polymodal.search.edge_files import folder_bytes
 from polymodal.search.filters import Filter, to_filter
-from polymodal.search.finding import Wanted, find, find_similar
+from polymodal.search.finding import TOP, Wanted, find, find_similar
 from polymodal.search.info import CollectionInfo
 from polymodal.search.senses import Senses
 from polymodal.search.store import Item, OnProgress
 from polymodal.search.words import merge_kinds, text_fields, text_of
 
-__all__ = ["Collection", "CollectionInfo", "open_collection"]
+__all__ = ["Collection", "CollectionInfo"]
 
 Where = str | Mapping[str, Any] | Filter | None
 
@@ -151,14 +152,15 @@ class Collection:
         hybrid: bool | None = None,
         understand: bool = True,
         relevant: bool = False,
+        rerank: str | Judge | None = None,
+        top: int = TOP,
     ) -> SearchResult:
         """Find pictures, best first.
 
         Args:
             text: what to find, in words.
             image: a picture to find the like of; with `text` the two are mixed by `weights`.
-            audio: a recording of the words, instead of `text`; the result's notes say what was
-                heard.
+            audio: a recording of the words, instead of `text`; a note says what was heard.
             k: how many hits at most.
             offset: how many of the best to leave out.
             where: a filter on metadata, an expression or a dict (`price < 2000`).
@@ -169,18 +171,15 @@ class Collection:
                 is then the score); on by default where the collection has text fields.
             understand: read prices and sizes in `text` as filters; the result's notes say so.
             relevant: only hits that the model's calibration calls relevant.
+            rerank: what orders the first `top` hits anew: a name for `Suite.judge`, or a `Judge`.
 
         Raises:
-            UsageError: nothing to search for, or the filter cannot be parsed.
+            UsageError: nothing to search for or to rerank by, or a filter that cannot be parsed.
             MediaError: a picture or recording cannot be opened, or nobody speaks in it.
             SpaceMismatch: the collection's vectors are another model's.
         """
-        heard = ""
-        if audio is not None:
-            if text is not None:
-                raise UsageError("give the query in words or spoken, not both.")
-            text = self._senses.words_of(audio)
-            heard = f"heard: {text}"
+        if heard := audio is not None:
+            text = self._heard(text, audio)
         wanted = Wanted(
             text=text,
             image=image,
@@ -193,9 +192,16 @@ class Collection:
             hybrid=hybrid,
             understand=understand,
             relevant=relevant,
+            rerank=self._senses.judge_of(rerank),
+            top=top,
         )
         result = find(self._access, wanted)
-        return replace(result, notes=(heard, *result.notes)) if heard else result
+        return replace(result, notes=(f"heard: {text}", *result.notes)) if heard else result
+
+    def _heard(self, text: str | None, audio: SoundInput) -> str:
+        if text is not None:
+            raise UsageError("give the query in words or spoken, not both.")
+        return self._senses.words_of(audio)
 
     def similar(self, image: ImageInput, k: int = 10, *, where: Where = None) -> SearchResult:
         """Find what looks like a picture, the picture itself and its copies left out.
@@ -365,36 +371,3 @@ class Collection:
 
     def __len__(self) -> int:
         return self._access.reading().count()
-
-
-def open_collection(
-    name_or_path: str | os.PathLike[str],
-    embedder: Callable[[], Embedder],
-    *,
-    create: bool = False,
-    write: bool = False,
-    home: Path | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    model_name: str = "",
-    senses: Senses | None = None,
-) -> Collection:
-    """Open a collection by name (in the home folder) or by path (anything with a slash).
-
-    Args:
-        embedder: gives the model; called when something has to be embedded, not before.
-        create: allow a collection that does not exist; it is created by the first `add`.
-        write: allow adding and removing; locks are taken when that happens, not before.
-        home: where names are looked up, instead of the user's own folder.
-        model_name: the model as the user calls it (`starter`, a folder), for messages.
-        senses: what listens to spoken queries and watches videos; without it there are neither.
-
-    Raises:
-        CollectionNotFound: there is none, and `create` is false.
-        CollectionDamaged: what is there cannot be read as a collection.
-    """
-    access = Access(
-        name_or_path, embedder, limits, writable=write, home=home, model_name=model_name
-    )
-    if access.folder.exists or not create:
-        access.folder.manifest()
-    return Collection(access, senses)

@@ -44,6 +44,9 @@ SLACK = 1e-4
 """Room for the rounding of float32 products; what passes by it alone fails the full comparison."""
 ROUNDING = 1e-6
 """Equal vectors have a cosine this close to 1 in float32; a threshold of 1 finds them."""
+DIGITS = 6
+"""Of a similarity, by which members are ordered: what differs beyond is rounding, which is not the
+same on every processor."""
 MOST_CANDIDATES = 0.02
 """Share of pairs from which comparing all of them in full is faster than picking them out."""
 
@@ -179,7 +182,7 @@ def _collect(best: Integers, score: Vector) -> list[list[int]]:
     for row in np.flatnonzero(best >= 0):
         members.setdefault(int(best[row]), []).append(int(row))
     return [
-        [leader, *sorted(rows, key=lambda row: (-score[row], row))]
+        [leader, *sorted(rows, key=lambda row: (-round(float(score[row]), DIGITS), row))]
         for leader, rows in sorted(members.items())
     ]
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from polymodal.errors import CollectionDamaged, CollectionError, PolymodalError, StorageError
+from polymodal.profiling import profiled
 from polymodal.results import Vector
 from polymodal.search import edge_payload
 from polymodal.search.edge_files import clone_shard
@@ -108,6 +109,7 @@ class EdgeStore:
                 # What is open stays readable; this way no crash of a reader leaves anything.
                 shutil.rmtree(clone, ignore_errors=True)
 
+    @profiled("store")
     def commit(
         self, put: Sequence[Item] = (), remove: Sequence[str] = (), *, rewrite: Sequence[Item] = ()
     ) -> None:
@@ -144,6 +146,7 @@ class EdgeStore:
         """Ids of items whose rewriting was cut short by a crash; rewrite them, whole."""
         return edge_payload.read_intent(self._folder)
 
+    @profiled("store")
     def query(
         self,
         vector: Vector | None,
@@ -180,6 +183,7 @@ class EdgeStore:
             if point.id in records
         ]
 
+    @profiled("store")
     def query_ids(
         self,
         vector: Vector,
@@ -194,6 +198,7 @@ class EdgeStore:
             asked = request(vector, None, k, condition(filter), params)
             return [(str(point.id), point.score) for point in self._open.query(asked)]
 
+    @profiled("store")
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Item]:
         """See `Store.get`."""
         points: list[edge.PointId] = [point_id(each) for each in ids if is_item_id(each)]

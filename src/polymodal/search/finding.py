@@ -9,14 +9,19 @@ from polymodal.errors import UsageError
 from polymodal.media.pictures import ImageInput, picture_name
 from polymodal.models.protocols import Calibrated
 from polymodal.results import Hit, SearchResult, Vector
+from polymodal.runtime.judging import Judge
 from polymodal.search.access import Access
 from polymodal.search.filters import And, Exists, Filter, describe, field_values, mistyped, unknown
 from polymodal.search.manifest import Manifest
 from polymodal.search.querytext import understand as understand_text
 from polymodal.search.ranking import Example, find_example, mix, move
+from polymodal.search.reranking import rerank
 from polymodal.search.store import Found, Item, Store
 
-__all__ = ["Wanted", "find", "find_similar", "to_hit"]
+__all__ = ["TOP", "Wanted", "find", "find_similar", "to_hit"]
+
+TOP = 50
+"""Hits that are ordered anew, where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Wanted:
     hybrid: bool | None
     understand: bool
     relevant: bool
+    rerank: Judge | None = None
+    top: int = TOP
 
     def check(self) -> None:
         """Raise `UsageError` unless there is something to search for and `k` makes sense."""
@@ -41,6 +48,8 @@ class Wanted:
             raise UsageError(
                 f"k must be 1 or more and offset 0 or more, not {self.k}, {self.offset}."
             )
+        if self.rerank is not None and (self.top < 1 or not (self.text or "").strip()):
+            raise UsageError("reranking needs words to hold pictures against, and 1 hit or more.")
         examples = [*self.like, *self.unlike]
         if not (self.text or "").strip() and self.image is None and not examples:
             raise UsageError("nothing to search for: give a text, a picture, or liked pictures.")
@@ -60,18 +69,23 @@ def find(access: Access, wanted: Wanted) -> SearchResult:
         [each.vector for each in unliked],
     )
     hybrid = bool(text) and (bool(manifest.text_fields) if wanted.hybrid is None else wanted.hybrid)
+    again = wanted.rerank
+    last = wanted.offset + wanted.k
     found = store.query(
         vector,
-        wanted.k,
+        wanted.k if again is None else max(last, wanted.top),
         where,
         text=text if hybrid else "",
         exclude=[each.id for each in (*examples, *unliked) if each.id],
-        offset=wanted.offset,
+        offset=wanted.offset if again is None else 0,
     )
     # The calibration is of texts with pictures: it says nothing of two pictures.
     only_text = bool(text) and wanted.image is None and not examples and not unliked
     cut = _relevant_cosine(access) if only_text else None
     hits = [to_hit(each, cut) for each in found]
+    if again is not None:
+        hits, told = rerank(again, text, hits, wanted.top)
+        hits, notes = hits[wanted.offset : last], (*notes, *told)
     if wanted.relevant:
         if cut is None:
             notes += ("relevance is calibrated for searches by text alone; nothing was cut",)
@@ -81,6 +95,7 @@ def find(access: Access, wanted: Wanted) -> SearchResult:
         hits=tuple(hits),
         notes=notes,
         where=describe(where) if where is not None else "",
+        ranked_by=None if again is None else again.provenance,
     )
 
 

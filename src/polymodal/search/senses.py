@@ -11,16 +11,20 @@ from polymodal.media.containers import VIDEO_EXTENSIONS
 from polymodal.media.files import PICTURE_EXTENSIONS
 from polymodal.media.sound import SoundInput, sound_name
 from polymodal.results_speech import Timeline, Transcript
+from polymodal.runtime.judging import Judge
 
 __all__ = ["Senses"]
 
 
 @dataclass(frozen=True)
 class Senses:
-    """Functions of the suite: `hear` writes down speech, `watch` cuts a video into scenes."""
+    """Functions of the suite: `hear` writes down speech, `watch` cuts a video into scenes, `judge`
+    finds by its name what says how well pictures fit words.
+    """
 
     hear: Callable[[SoundInput], Transcript] | None = None
     watch: Callable[[str], Timeline] | None = None
+    judge: Callable[[str], Judge] | None = None
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -42,3 +46,15 @@ class Senses:
         if not text:
             raise DamagedMedia("has no words to search for: nobody speaks in it", sound_name(audio))
         return text
+
+    def judge_of(self, given: str | Judge | None) -> Judge | None:
+        """What orders hits anew, by its name or as it is.
+
+        Raises:
+            UsageError: this collection was opened without judges.
+        """
+        if not isinstance(given, str):
+            return given
+        if self.judge is None:
+            raise UsageError("this collection cannot rerank: open it with Suite().collection(...).")
+        return self.judge(given)

@@ -1,4 +1,4 @@
-"""Ask: questions about pictures, answered with evidence, or not at all.
+"""Ask: questions about pictures and other media, answered with evidence, or not at all.
 
 Notable: a picture is opened and looked at once, however many questions follow each other about it.
 Answers of an earlier run come from the cache; those that rest on text in the picture, or on
@@ -14,8 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from polymodal.errors import PolymodalError, UsageError
+from polymodal.errors import PolymodalError, UnsupportedMedia, UsageError
 from polymodal.media.hashing import Content, content_of, digest_of
+from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.describing import Captioner, Sight
 from polymodal.models.protocols import Generator, Pixels
@@ -23,13 +24,14 @@ from polymodal.results import Provenance
 from polymodal.results_answers import Answer, AnswerCandidate, Evidence
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import through_cache
+from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.answering import Asking, Outcome, by_captioner, by_text
-from polymodal.tasks.answering_generators import Shown, by_generator
+from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
 from polymodal.tasks.questions import Question, parse
+from polymodal.tasks.showing import Hear, Shower, kind_of_media
 
 __all__ = ["ask", "read_questions"]
 
@@ -54,6 +56,16 @@ class _Way(Protocol):
         """All that answers depend on, for the cache."""
         ...
 
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        """How it is asked, for the cache; None where an answer may not be kept."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Sources that are answered together; twice as many are opened ahead."""
+        ...
+
     def prepare(self, source: ImageInput) -> Any:
         """What the model needs of one picture; called from several threads."""
         ...
@@ -69,6 +81,9 @@ def ask(
     asking: Asking,
     *,
     limits: Limits,
+    manner: Manner = PLAIN,
+    hear: Hear | None = None,
+    stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS,
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Answer | PolymodalError]]:
@@ -78,12 +93,24 @@ def ask(
 
     Args:
         model: opens the captioner on first use; or a generator.
+        manner: how a generator is asked.
+        hear: writes down sound, for a generator that takes none.
     """
     way: _Way
     if isinstance(model, Generator):
-        way = _ByGenerator(model, asking, limits, journal)
+        shower = Shower(
+            model.info,
+            limits,
+            taken=len(manner.examples),
+            least_px=asking.texts.embedder.image_size_px,
+            hear=hear,
+            stream_limits=stream_limits,
+        )
+        way = _ByGenerator(model, asking, shower, journal, manner)
     else:
         way = _ByCaptioner(model, asking, limits, journal)
+    if way.manner is None:
+        cache = None
     work = _Work(way)
     sources = (_parsed(image, question) for image, question in pairs)
     for image, each in _runs(sources):
@@ -96,7 +123,11 @@ def ask(
             work.run,
             verb=VERB,
             model=way.model if cache is not None else "",
-            parameters={"threshold": asking.threshold, "grounded": asking.grounded},
+            parameters={
+                "threshold": asking.threshold,
+                "grounded": asking.grounded,
+                **(way.manner or {}),
+            },
             encode=_encode,
             decode=_decode,
             content=_content,
@@ -139,7 +170,7 @@ class _Work:
             groups,
             lambda group: (group, self.way.prepare(group[0].image)),
             self._infer,
-            batch_size=BATCH,
+            batch_size=self.way.batch_size,
         )
         for group, outcomes in stream:
             failed = isinstance(outcomes, Exception)
@@ -163,8 +194,22 @@ class _ByCaptioner:
         made_by = self.open().provenance
         return f"{made_by.model}@{made_by.revision}+{_checks(self.asking)}"
 
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        return {}
+
+    @property
+    def batch_size(self) -> int:
+        return BATCH
+
     def prepare(self, source: ImageInput) -> Pixels:
         captioner = self.open()
+        if (kind := kind_of_media(source)) in {"video", "recording"}:
+            raise UnsupportedMedia(
+                f"is a {kind}, and {captioner.provenance.model} answers about pictures: use a model"
+                " that writes, such as -m Qwen/Qwen2.5-VL-3B-Instruct or -m gemini:MODEL",
+                picture_name(source),
+            )
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
         return captioner.preprocess(picture.image)
 
@@ -205,31 +250,42 @@ class _ByCaptioner:
 class _ByGenerator:
     generator: Generator
     asking: Asking
-    limits: Limits
+    shower: Shower
     journal: Journal | None
+    how: Manner
 
     @property
     def model(self) -> str:
         return f"{self.generator.info.fingerprint}+{_checks(self.asking)}"
 
+    @property
+    def manner(self) -> dict[str, Any] | None:
+        is_kept = is_deterministic(self.generator.info, self.how.options)
+        return self.how.to_dict() if is_kept else None
+
+    @property
+    def batch_size(self) -> int:
+        return min(BATCH, self.generator.info.batch_size)
+
     def prepare(self, source: ImageInput) -> Any:
-        embedder = self.asking.texts.embedder
-        target_px = max(self.generator.info.image_size_px, embedder.image_size_px)
-        picture = open_picture(source, target_px=target_px, limits=self.limits)
-        pixels = embedder.preprocess(picture.image) if self.asking.grounded else None
-        return picture.image, pixels
+        shown = self.shower.show(source)
+        pixels = None
+        if self.asking.grounded and shown.picture is not None:
+            pixels = self.asking.texts.embedder.preprocess(shown.picture)
+        return shown, pixels
 
     def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
         vectors: dict[int, Any] = {}
-        pixels = {id(prepared): prepared[1] for _, prepared in asked}
-        if self.asking.grounded:
+        pixels = {id(prepared): prepared[1] for _, prepared in asked if prepared[1] is not None}
+        if pixels:
             found = self.asking.texts.embedder.embed_images(list(pixels.values()))
             vectors = dict(zip(pixels, found, strict=True))
         shown = [
-            (Shown(each.image, prepared[0], vectors.get(id(prepared))), each.question)
+            (prepared[0].with_embedding(vectors.get(id(prepared))), each.question)
             for each, prepared in asked
         ]
-        return by_generator(self.asking, recorded(self.generator, self.journal, VERB), shown)
+        generator = recorded(self.generator, self.journal, VERB)
+        return by_generator(self.asking, generator, shown, self.how)
 
 
 def _checks(asking: Asking) -> str:

@@ -24,12 +24,12 @@ from polymodal.models.protocols import Generator
 from polymodal.results import Caption, CaptionCandidate, Provenance
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import through_cache
+from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.caption import DIGITS, VERB, CaptionOptions
 
-__all__ = ["caption_by_generator"]
+__all__ = ["caption_by_generator", "own_options"]
 
 BATCH = 16
 SYSTEM = (
@@ -52,6 +52,7 @@ class _Work:
     generator: Generator
     options: CaptionOptions
     limits: Limits
+    asked: GenerationOptions
 
     def run(self, sources: Iterator[ImageInput]) -> Iterator[tuple[ImageInput, Any]]:
         """What `through_cache` calls for pictures that it does not know."""
@@ -68,8 +69,8 @@ class _Work:
     def _describe(
         self, batch: Sequence[tuple[ImageInput, Conversation]]
     ) -> list[Caption | PolymodalError]:
-        asked = GenerationOptions(max_tokens=MOST_TOKENS[self.options.style])
-        answers = self.generator.generate([conversation for _, conversation in batch], asked)
+        conversations = [conversation for _, conversation in batch]
+        answers = self.generator.generate(conversations, self.asked)
         return [
             self._caption(source, answer)
             for (source, _), answer in zip(batch, answers, strict=True)
@@ -97,16 +98,26 @@ class _Work:
         return InvalidAnswer(message, reason, (Attempt(answer.text, answer.finish_reason, why),))
 
 
+def own_options(style: str) -> GenerationOptions:
+    """How a caption of that style is asked for, where nothing else is said."""
+    return GenerationOptions(max_tokens=MOST_TOKENS[style])
+
+
 def caption_by_generator(
     generator: Generator,
     images: Iterable[ImageInput],
     options: CaptionOptions,
     *,
     limits: Limits,
+    generation: GenerationOptions | None = None,
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Caption | PolymodalError]]:
     """Yield `(picture, caption)` for each picture, in order, lazily.
+
+    Args:
+        generation: how to write; `own_options` by default. What would not come out the same again
+            is not kept.
 
     Raises:
         UsageError: for more than one candidate.
@@ -115,13 +126,18 @@ def caption_by_generator(
     info = generator.info
     if options.candidates > 1:
         raise UsageError(f"{info.model} gives one caption a picture; leave candidates out.")
+    asked = generation or own_options(options.style)
     stream = through_cache(
-        cache,
+        cache if is_deterministic(info, asked) else None,
         images,
-        _Work(recorded(generator, journal, VERB), options, limits).run,
+        _Work(recorded(generator, journal, VERB), options, limits, asked).run,
         verb=VERB,
         model=info.fingerprint,
-        parameters={**asdict(options), "question": _question(options)},
+        parameters={
+            **asdict(options),
+            "question": _question(options),
+            "generation": asked.to_dict(),
+        },
         encode=lambda found: {"text": found.text, "score": found.score},
         decode=_decoder(generator, options),
     )

@@ -1,9 +1,9 @@
 """Extract: documents to typed data, each field with its confidence and the line it came from.
 
 Notable: two ways in, one result. Receipt-like fields come from the starter's receipt model and from
-rules; any `Generator` fills any schema. Either way the data is validated by the schema, and what it
-finds wrong stands in `problems` beside the value. Text that was read is data: nothing in it is
-followed, whatever it says.
+rules; any `Generator` fills any schema, from the text and, where it takes pictures, from the pages.
+Either way the data is validated by the schema, and what it finds wrong stands in `problems` beside
+the value. Text that was read is data: nothing in it is followed, whatever it says.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 from polymodal.catalog.receipts import RECEIPT_MODEL, open_receipt_model
-from polymodal.errors import MissingDependency, PolymodalError
+from polymodal.errors import MediaError, MissingDependency, PolymodalError
 from polymodal.media.documents import DocumentInput
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
-from polymodal.models.messages import Message, TextPart
+from polymodal.models.messages import GenerationOptions, Message, Part, TextPart
 from polymodal.models.protocols import Generator, Reader
 from polymodal.models.receipts.dates import calendar_day
 from polymodal.models.receipts.layout import lay_out
@@ -30,6 +30,8 @@ from polymodal.tasks.fields import Field, fields_of, typed
 from polymodal.tasks.read import read, upright_lines
 from polymodal.tasks.receipt_rules import by_rule
 from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
+from polymodal.tasks.showing import Shower
+from polymodal.tasks.structured import OPTIONS, ask_for
 
 __all__ = ["Extractor", "extract"]
 
@@ -45,15 +47,25 @@ class Extractor:
 
     Attributes:
         generator: fills the whole schema; None leaves it to the receipt model.
+        options: how the generator writes.
+        shower: opens the pages for a generator that takes pictures.
     """
 
     schema: Schema
     model: ReceiptModel
     provenance: Provenance
     generator: Generator | None = None
+    options: GenerationOptions = OPTIONS
+    shower: Shower | None = None
 
     @classmethod
-    def open(cls, schema: SchemaInput | None, generator: Generator | None = None) -> Extractor:
+    def open(
+        cls,
+        schema: SchemaInput | None,
+        generator: Generator | None = None,
+        options: GenerationOptions = OPTIONS,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Extractor:
         """For a schema, by default `Receipt`.
 
         Raises:
@@ -63,13 +75,21 @@ class Extractor:
         """
         model, revision = open_receipt_model()
         wanted = as_schema(_default() if schema is None else schema)
-        return cls(wanted, model, Provenance(RECEIPT_MODEL, revision), generator)
+        sees = generator is not None and "image" in generator.info.media
+        shower = Shower(generator.info, limits) if generator is not None and sees else None
+        made_by = Provenance(RECEIPT_MODEL, revision)
+        return cls(wanted, model, made_by, generator, options, shower)
 
-    def fill(self, reading: Reading) -> Extraction:
-        """The data of one document that was read."""
-        if self.generator is not None and reading.lines:
-            return _by_generator(self, self.generator, reading)
-        return _by_model(self, reading)
+    def fill(self, reading: Reading, source: DocumentInput | None = None) -> Extraction:
+        """The data of one document that was read; `source` for its pages."""
+        if self.generator is None or not reading.lines:
+            return _by_model(self, reading)
+        shown: Sequence[Part] = ()
+        notes: tuple[str, ...] = ()
+        if self.shower is not None and source is not None:
+            pages = self.shower.show(source)
+            shown, notes = pages.parts, pages.notes
+        return _by_generator(self, self.generator, reading, shown, notes)
 
 
 def extract(
@@ -82,7 +102,13 @@ def extract(
 ) -> Iterator[tuple[DocumentInput, Extraction | Exception]]:
     """Yield `(source, extraction)` or `(source, MediaError)` for every document, in order."""
     for source, reading in read(reader, sources, limits=limits, cache=cache):
-        yield source, reading if isinstance(reading, Exception) else extractor.fill(reading)
+        if isinstance(reading, Exception):
+            yield source, reading
+            continue
+        try:
+            yield source, extractor.fill(reading, source)
+        except MediaError as error:
+            yield source, error
 
 
 def _default() -> Any:
@@ -151,19 +177,24 @@ def _value(field: Field, found: Mapping[str, Found], day: date | None) -> tuple[
     return value, ""
 
 
-def _by_generator(extractor: Extractor, generator: Generator, reading: Reading) -> Extraction:
-    """By a generator that is given the text; evidence is looked for in the lines afterwards."""
-    from polymodal.tasks.structured import ask_for
-
-    asked = Message("user", (TextPart.read(reading.text, "the document"), TextPart(QUESTION)))
-    (answer,) = ask_for(generator, [[asked]], extractor.schema)
+def _by_generator(
+    extractor: Extractor,
+    generator: Generator,
+    reading: Reading,
+    shown: Sequence[Part],
+    notes: tuple[str, ...],
+) -> Extraction:
+    """By a generator that is given text and pages; evidence is looked for in the lines then."""
+    text = TextPart.read(reading.text, "the document")
+    asked = Message("user", (*shown, text, TextPart(QUESTION)))
+    (answer,) = ask_for(generator, [[asked]], extractor.schema, extractor.options)
     if isinstance(answer, PolymodalError):
         return _by_model(extractor, reading, f"the generator gave no usable answer: {answer}")
     data = answer.json if isinstance(answer.json, dict) else {"value": answer.json}
     places = {name: _lines_with(value, reading.lines) for name, value in data.items()}
     said = answer.generation.confidence
     confidence: dict[str, float] = {}
-    problems: list[str] = []
+    problems: list[str] = list(notes)
     for name, value in data.items():
         supported = bool(places[name])
         # An answer that the document does not show is kept, but not believed.

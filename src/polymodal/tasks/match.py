@@ -16,7 +16,7 @@ from polymodal.runtime.pictures import embed_pictures
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import calibration_of, fits, provenance_of
 
-__all__ = ["match", "read_pairs"]
+__all__ = ["TEXT_COLUMNS", "lacks", "match", "read_pairs", "text_column"]
 
 TEXT_COLUMNS = ("text", "caption", "description", "title", "query", "prompt")
 
@@ -50,11 +50,11 @@ def _match(
     embedder = texts.embedder
     calibration = calibration_of(embedder)
     provenance = provenance_of(embedder)
-    whole = [pair for pair in pairs if _lacks(pair) is None]
+    whole = [pair for pair in pairs if lacks(pair) is None]
     vectors = iter(texts.embed([text for _, text in whole]))
     pictures = embed_pictures(embedder, (image for image, _ in whole), limits)
     for pair in pairs:
-        if (lack := _lacks(pair)) is not None:
+        if (lack := lacks(pair)) is not None:
             yield pair[0], UsageError(lack)
             continue
         (source, outcome), text, vector = next(pictures), pair[1], next(vectors)
@@ -77,7 +77,7 @@ def _match(
         )
 
 
-def _lacks(pair: tuple[ImageInput, str]) -> str | None:
+def lacks(pair: tuple[ImageInput, str]) -> str | None:
     """What a pair cannot be judged without, as a reason; None for a whole pair."""
     image, text = pair
     if isinstance(image, str) and not image:
@@ -98,7 +98,7 @@ def read_pairs(path: str | Path, columns: Sequence[str] = TEXT_COLUMNS) -> list[
     rows = read_rows(path)
     if not rows:
         raise UsageError(f"{path} has no rows below a header such as: image,{columns[0]}")
-    picture, text = path_column(rows, str(path)), _text_column(path, rows, columns)
+    picture, text = path_column(rows, str(path)), text_column(path, rows, columns)
     folder = Path(path).parent
     pairs = []
     for row in rows:
@@ -107,7 +107,12 @@ def read_pairs(path: str | Path, columns: Sequence[str] = TEXT_COLUMNS) -> list[
     return pairs
 
 
-def _text_column(path: str | Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
+def text_column(path: str | Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
+    """The column that holds the texts, spelt as in the table.
+
+    Raises:
+        UsageError: none is called one of `columns`.
+    """
     present = list(dict.fromkeys(key for row in rows for key in row))
     lowered = {key.lower(): key for key in present}
     for name in columns:

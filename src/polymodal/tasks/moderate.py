@@ -7,31 +7,46 @@ the one furthest on the wrong side, or, of an approved picture, the one nearest 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from polymodal.errors import MediaError
+from polymodal.errors import MediaError, PolicyError, SpaceMismatch, UsageError
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
-from polymodal.models.protocols import Pixels
+from polymodal.models.protocols import Embedder, FeatureExtractor, Pixels
 from polymodal.results import Finding, Provenance, Vector, Verdict
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import calibration_of, provenance_of
 from polymodal.tasks.measure import SIDE_PX, measurable, measure
-from polymodal.tasks.policy import Criterion, Policy, open_policy
+from polymodal.tasks.policy import Criterion, Examples, Policy, open_policy
+from polymodal.tasks.probe import Probe
 
-__all__ = ["Policy", "moderate", "open_policy"]
+__all__ = ["Policy", "measured_margins", "moderate", "open_policy"]
+
+_Look = Callable[[Sequence[Pixels]], tuple[Vector, Sequence[Vector | None]]]
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A criterion with its texts as vectors (none when it is only measured)."""
+    """A criterion with its probe, or its texts as vectors; neither when it is only measured."""
 
     criterion: Criterion
-    texts: Vector | None
-    contrast: Vector | None
+    texts: Vector | None = None
+    contrast: Vector | None = None
+    probe: Probe | None = None
+    note: str = ""
+
+    def asked(self, vector: Vector, features: Vector | None, temperature: float) -> float | None:
+        """The model's word, 0 to 1; None where it is not asked."""
+        if self.probe is not None and self.criterion.probe is not None:
+            assert features is not None
+            column = self.probe.labels.index(self.criterion.probe.label)
+            return float(self.probe.probabilities(features[None])[0, column])
+        if self.texts is None or self.contrast is None:
+            return None
+        return _words(self.texts @ vector, self.contrast @ vector, temperature)
 
 
 @dataclass(frozen=True)
@@ -59,39 +74,102 @@ def moderate(
         numbers = {name: measure(name, ready) for name in asked}
         return _Seen(embedder.preprocess(picture.image), numbers)
 
-    def infer(batch: Sequence[_Seen]) -> list[tuple[_Seen, Vector]]:
-        vectors = embedder.embed_images([seen.pixels for seen in batch])
-        return list(zip(batch, vectors, strict=True))
+    look = _look(embedder, features=any(each.probe for each in questions))
+
+    def infer(batch: Sequence[_Seen]) -> list[tuple[_Seen, Vector, Vector | None]]:
+        vectors, features = look([seen.pixels for seen in batch])
+        return list(zip(batch, vectors, features, strict=True))
 
     for source, outcome in pipelined(images, prepare, infer):
         if isinstance(outcome, MediaError):
             yield source, outcome
             continue
         assert not isinstance(outcome, Exception)
-        seen, vector = outcome
-        findings = tuple(_find(each, vector, seen.measured, temperature) for each in questions)
+        seen, vector, features = outcome
+        findings = tuple(
+            _find(each, each.asked(vector, features, temperature), seen.measured)
+            for each in questions
+        )
         yield source, _verdict(picture_name(source), policy, findings, provenance)
+
+
+def measured_margins(
+    images: Iterable[ImageInput], policy: Policy, *, limits: Limits
+) -> Iterator[tuple[ImageInput, float | MediaError]]:
+    """Yield `(picture, margin)` by the criteria that are measured alone; no model is asked.
+
+    The margin is the smallest: as `Verdict.margin`, but what only a model sees is left out.
+
+    Raises:
+        UsageError: the policy has no such criterion.
+    """
+    alone = [each for each in policy.criteria if each.measure and each.measure.weight == 1.0]
+    if not alone:
+        raise UsageError(f"the policy {policy.name} measures nothing by itself; ask a model.")
+    questions = [_Question(criterion) for criterion in alone]
+
+    def prepare(source: ImageInput) -> float:
+        ready = measurable(open_picture(source, target_px=SIDE_PX, limits=limits))
+        names = [each.measure.name for each in alone if each.measure]
+        numbers = {name: measure(name, ready) for name in names}
+        findings = [_find(each, None, numbers) for each in questions]
+        return min(_margin(*pair) for pair in zip(findings, alone, strict=True))
+
+    for source, outcome in pipelined(images, prepare, lambda batch: batch):
+        assert isinstance(outcome, float | MediaError), outcome
+        yield source, outcome
 
 
 def _question(texts: TextVectors, policy: Policy, criterion: Criterion) -> _Question:
     if criterion.measure is not None and criterion.measure.weight == 1.0:
-        return _Question(criterion, None, None)
+        return _Question(criterion)
+    note = ""
+    if criterion.probe is not None:
+        probe = _probe(policy, criterion.name, criterion.probe)
+        try:
+            probe.check(texts.embedder)
+            return _Question(criterion, probe=probe)
+        except SpaceMismatch:
+            if not criterion.texts:
+                raise
+            note = f"its probe is of {probe.space.model}, so its texts were asked"
     return _Question(
         criterion,
         texts.embed(policy.texts_of(criterion)),
         texts.embed(policy.contrast_of(criterion)),
+        note=note,
     )
 
 
-def _find(
-    question: _Question, vector: Vector, measured: dict[str, float], temperature: float
-) -> Finding:
-    criterion, words, notes = question.criterion, None, []
-    score = 0.0
-    if question.texts is not None and question.contrast is not None:
-        words = _words(question.texts @ vector, question.contrast @ vector, temperature)
-        score = words
-        notes.append(f"the model says {words:.2f}")
+def _probe(policy: Policy, criterion: str, examples: Examples) -> Probe:
+    probe = Probe.load(examples.file)
+    if examples.label not in probe.labels:
+        raise PolicyError(
+            f"the policy {policy.name}, criterion {criterion!r}: {examples.file} has no label"
+            f" {examples.label!r} (labels: {', '.join(probe.labels)})."
+        )
+    return probe
+
+
+def _look(embedder: Embedder, *, features: bool) -> _Look:
+    """What gives vectors of pictures, and what a probe sees of them where one is asked."""
+
+    def look(batch: Sequence[Pixels]) -> tuple[Vector, Sequence[Vector | None]]:
+        if features and isinstance(embedder, FeatureExtractor):
+            vectors, extracted = embedder.embed_and_extract(batch)
+            return vectors, list(extracted)
+        vectors = embedder.embed_images(batch)
+        return vectors, list(vectors) if features else [None] * len(batch)
+
+    return look
+
+
+def _find(question: _Question, words: float | None, measured: dict[str, float]) -> Finding:
+    criterion, notes = question.criterion, [question.note] if question.note else []
+    score = words or 0.0
+    if words is not None:
+        who = "the probe" if question.probe is not None else "the model"
+        notes.append(f"{who} says {words:.2f}")
     if criterion.measure is not None:
         rule, value = criterion.measure, measured[criterion.measure.name]
         share = min(max((value - rule.none) / (rule.full - rule.none), 0.0), 1.0)
@@ -120,11 +198,15 @@ def _words(for_it: Vector, against: Vector, temperature: float) -> float:
     return yes / (yes + no)
 
 
+def _margin(finding: Finding, criterion: Criterion) -> float:
+    return (finding.score - finding.threshold) * (1 if criterion.approve else -1)
+
+
 def _verdict(
     name: str, policy: Policy, findings: tuple[Finding, ...], provenance: Provenance
 ) -> Verdict:
     margins = {
-        finding.criterion: (finding.score - finding.threshold) * (1 if criterion.approve else -1)
+        finding.criterion: _margin(finding, criterion)
         for finding, criterion in zip(findings, policy.criteria, strict=True)
     }
     approved = all(finding.passed for finding in findings)

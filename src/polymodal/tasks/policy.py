@@ -6,29 +6,21 @@ mistake, since a misspelt threshold that is ignored would approve what it should
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from polymodal.errors import PolicyError
 from polymodal.tasks.measure import MEASURES
+from polymodal.tasks.strict import Strict, nearest, parse_toml
 
-__all__ = ["Criterion", "Measure", "Policy", "open_policy", "policy_names"]
+__all__ = ["Criterion", "Examples", "Measure", "Policy", "open_policy", "policy_names"]
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Measure(Strict):
@@ -51,7 +43,7 @@ class Measure(Strict):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in MEASURES:
-            raise ValueError(f"no measure is called {name!r}{_nearest(name, list(MEASURES))}")
+            raise ValueError(f"no measure is called {name!r}{nearest(name, list(MEASURES))}")
         return name
 
     @model_validator(mode="after")
@@ -59,6 +51,18 @@ class Measure(Strict):
         if self.none == self.full:
             raise ValueError("none and full must differ")
         return self
+
+
+class Examples(Strict):
+    """A probe (`polymodal probe DIR -o FILE`): what pictures that meet the criterion look like.
+
+    Attributes:
+        file: where it is; not absolute: beside the policy's file.
+        label: the class of the probe that meets the criterion; its probability is the score.
+    """
+
+    file: Text
+    label: Text
 
 
 class Criterion(Strict):
@@ -70,6 +74,8 @@ class Criterion(Strict):
         contrast: what one that does not looks like; by default the texts of the policy's
             criteria that speak the other way.
         threshold: the score from which it is met.
+        probe: examples instead of texts; texts, where there are some, answer for a model that the
+            probe was not trained on.
         measure: a measured number that is combined with the model's word.
     """
 
@@ -78,6 +84,7 @@ class Criterion(Strict):
     texts: tuple[Text, ...] = ()
     contrast: tuple[Text, ...] = ()
     threshold: Share = 0.5
+    probe: Examples | None = None
     measure: Measure | None = None
 
 
@@ -96,6 +103,7 @@ class Policy(Strict):
             raise ValueError(f"the criterion {twice[0]!r} is there twice")
         for criterion in self.criteria:
             alone = criterion.measure is not None and criterion.measure.weight == 1.0
+            alone = alone or (criterion.probe is not None and not criterion.texts)
             if not alone and not self.contrast_of(criterion):
                 raise ValueError(
                     f"the criterion {criterion.name!r} needs contrast: texts of what does not"
@@ -133,14 +141,16 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
         return policy
     name = os.fspath(policy)
     if name in policy_names():
-        text = (files("polymodal.tasks") / "policies" / f"{name}.toml").read_text("utf-8")
-        return parse_policy(text, name)
+        folder = files("polymodal.tasks") / "policies"
+        shipped = parse_policy((folder / f"{name}.toml").read_text("utf-8"), name)
+        return _beside(shipped, Path(str(folder)))
     try:
-        return parse_policy(Path(name).read_text(encoding="utf-8"), name)
+        found = parse_policy(Path(name).read_text(encoding="utf-8"), name)
+        return _beside(found, Path(name).parent)
     except FileNotFoundError:
         known = policy_names()
         raise PolicyError(
-            f"no policy is called {name!r} and there is no such file{_nearest(name, known)}"
+            f"no policy is called {name!r} and there is no such file{nearest(name, known)}"
             f" (policies that ship: {', '.join(known)})."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -148,42 +158,28 @@ def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:
         raise PolicyError(f"the policy file {name} cannot be read: {reason}.") from error
 
 
+def _beside(policy: Policy, folder: Path) -> Policy:
+    """The policy with its probes' files found from the folder that it stands in."""
+
+    def found(criterion: Criterion) -> Criterion:
+        if criterion.probe is None:
+            return criterion
+        file = str(folder / Path(criterion.probe.file).expanduser())
+        probe = criterion.probe.model_copy(update={"file": file})
+        return criterion.model_copy(update={"probe": probe})
+
+    return policy.model_copy(update={"criteria": tuple(map(found, policy.criteria))})
+
+
 def parse_policy(text: str, source: str) -> Policy:
     """The policy in `text`; `source` names it in messages, and it where it has no name."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"the policy file {source} is not TOML: {error}") from error
-    data.setdefault("name", Path(source).stem)
-    try:
-        return Policy.model_validate(data)
-    except ValidationError as error:
-        mistakes = error.errors()
-        if len(mistakes) > 1:  # pydantic counts a criterion with a mistake as missing as well
-            mistakes = [
-                each for each in mistakes if each["type"] != "too_short" or not each["input"]
-            ]
-        reasons = [_reason(detail) for detail in mistakes]
-        raise PolicyError(f"the policy file {source}: {'; '.join(reasons)}.") from error
-
-
-def _reason(detail: Any) -> str:
-    """One mistake for a person: the key's path, what is wrong, and the nearest key there is."""
-    where = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]
-    ).lstrip(".")
-    if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        parents: dict[int, type[BaseModel]] = {1: Policy, 3: Criterion, 4: Measure}
-        fields = list(parents[len(detail["loc"])].model_fields)
-        return f"{where}: there is no such key{_nearest(key, fields)} (keys: {', '.join(fields)})"
-    if detail["loc"] == ("criteria",):
-        return "criteria: a policy needs at least one table [[criteria]] with name and approve"
-    message = "is missing" if detail["type"] == "missing" else detail["msg"]
-    message = message.removeprefix("Value error, ").replace("valid tuple", "list in [ ]")
-    return f"{where}: {message}" if where else str(message)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return parse_toml(
+        text,
+        Policy,
+        f"the policy file {source}",
+        error=PolicyError,
+        defaults={"name": Path(source).stem},
+        missing={
+            "criteria": "a policy needs at least one table [[criteria]] with name and approve"
+        },
+    )

@@ -26,7 +26,7 @@ from polymodal.models.protocols import Generator
 from polymodal.tasks.answers_json import json_in
 from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
 
-__all__ = ["Structured", "ask_for"]
+__all__ = ["OPTIONS", "Structured", "ask_for"]
 
 RE_ASKS = 2
 OPTIONS = GenerationOptions(max_tokens=1024)

@@ -21,7 +21,7 @@ from polymodal.media.moments import moment_path
 from polymodal.media.video import Frame, Video, open_video
 from polymodal.models.describing import Captioner
 from polymodal.models.protocols import Embedder
-from polymodal.results import Provenance
+from polymodal.results import CaptionCandidate, Provenance
 from polymodal.results_speech import Scene, SpeechSegment, Timeline, Transcript
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
@@ -46,9 +46,9 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class SceneCaptioner:
-    """What puts pictures into words: texts in the order of the pictures, and which model it is."""
+    """What puts pictures into words, in the order of the pictures, and which model it is."""
 
-    caption: Callable[[Sequence[Image.Image]], Sequence[str]]
+    caption: Callable[[Sequence[Image.Image]], Sequence[CaptionCandidate]]
     provenance: Provenance
 
 
@@ -73,7 +73,7 @@ def captions_by(
 ) -> SceneCaptioner:
     """The verb `caption` for scenes: the same words as for a scene's picture in a file."""
 
-    def describe(pictures: Sequence[Image.Image]) -> list[str]:
+    def describe(pictures: Sequence[Image.Image]) -> list[CaptionCandidate]:
         found = []
         for _, outcome in caption(
             captioner,
@@ -85,7 +85,7 @@ def captions_by(
         ):
             if isinstance(outcome, MediaError):
                 raise outcome
-            found.append(outcome.text)
+            found.append(outcome.candidates[0])
         return found
 
     return SceneCaptioner(describe, captioner.provenance)
@@ -125,10 +125,11 @@ def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
             picture_s=round(cut.picture.time_s, 3),
             thumbnail=cut.picture.jpeg,
             vector=cut.picture.vector,
-            caption=caption,
+            caption=said.text if said else None,
             speech=_said_during(cut, segments),
+            caption_fit=said.fit if said else None,
         )
-        for cut, caption in zip(cuts, captions, strict=True)
+        for cut, said in zip(cuts, captions, strict=True)
     )
     return Timeline(
         input=video.name,
@@ -188,7 +189,7 @@ def _heard(
 
 def _described(
     watcher: Watcher, name: str, cuts: Sequence[Cut], notes: list[str]
-) -> tuple[Sequence[str | None], Provenance | None]:
+) -> tuple[Sequence[CaptionCandidate | None], Provenance | None]:
     """Captions in the order of the scenes, and whose they are."""
     unknown = [None] * len(cuts)
     if watcher.captioner is None:

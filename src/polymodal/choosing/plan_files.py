@@ -1,0 +1,121 @@
+"""What a plan starts: vLLM's command lines, and a compose file of them.
+
+Sources: the flags of `vllm serve` (https://docs.vllm.ai/en/latest/cli/serve/) and the image of its
+OpenAI-compatible server (https://docs.vllm.ai/en/latest/deployment/docker/).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from polymodal.choosing.planning import Plan, PlannedModel
+from polymodal.errors import UsageError
+
+__all__ = ["compose", "vllm_arguments", "vllm_command", "write_files"]
+
+IMAGE = "vllm/vllm-openai:latest"
+PORT = 8000
+QUANTIZATION = {"8bit": "fp8", "4bit": "bitsandbytes"}
+"""vLLM quantises weights to 8 bits as float8, to 4 bits by bitsandbytes as it loads them."""
+HEADROOM = 0.05
+MOST_OF_DEVICE = 0.95
+
+
+def vllm_arguments(model: PlannedModel, port: int) -> list[str]:
+    """What `vllm serve` is given for one replica."""
+    share = model.memory_bytes / model.device_bytes + HEADROOM
+    found = [
+        model.name,
+        "--port",
+        str(port),
+        "--dtype",
+        model.precision.split()[0],
+        "--max-model-len",
+        str(model.context_tokens),
+        "--max-num-seqs",
+        str(model.sequences),
+        "--gpu-memory-utilization",
+        f"{min(MOST_OF_DEVICE, math.ceil(100 * share) / 100):.2f}",
+        "--limit-mm-per-prompt",
+        json.dumps({"image": model.pictures}),
+    ]
+    if model.quantize is not None:
+        found += ["--quantization", QUANTIZATION[model.quantize]]
+    return found
+
+
+def vllm_command(model: PlannedModel, port: int = PORT) -> str:
+    """The command line of one replica."""
+    return f"vllm serve {shlex.join(vllm_arguments(model, port))}"
+
+
+def compose(plan: Plan) -> str:
+    """A compose file with a service for each replica that vLLM serves, each on its GPU."""
+    lines = ["services:"]
+    for name, model, gpu, port in _services(plan):
+        arguments = vllm_arguments(model, port)
+        lines += [
+            f"  {name}:",
+            f"    image: {IMAGE}",
+            f"    command: {json.dumps(['--model', *arguments])}",
+            f'    ports: ["{port}:{port}"]',
+            '    volumes: ["~/.cache/huggingface:/root/.cache/huggingface"]',
+            "    ipc: host",
+            "    restart: unless-stopped",
+            "    deploy:",
+            "      resources:",
+            "        reservations:",
+            "          devices:",
+            "            - driver: nvidia",
+            f'              device_ids: ["{gpu}"]',
+            "              capabilities: [gpu]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def write_files(plan: Plan, folder: Path) -> list[Path]:
+    """vllm.sh and compose.yaml.
+
+    Raises:
+        UsageError: nothing is served by vLLM, or the folder cannot be written.
+    """
+    services = _services(plan)
+    if not services:
+        raise UsageError("no model of this plan is served by vLLM, so there is nothing to write.")
+    commands = [
+        f"CUDA_VISIBLE_DEVICES={gpu} {vllm_command(model, port)} &"
+        for _, model, gpu, port in services
+    ]
+    contents = {
+        "vllm.sh": "\n".join(["#!/bin/sh", *commands, "wait", ""]),
+        "compose.yaml": compose(plan),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}.") from error
+    return [folder / name for name in contents]
+
+
+def _services(plan: Plan) -> list[tuple[str, PlannedModel, int, int]]:
+    """Service name, model, number of the GPU, port: one for each replica."""
+    gpus = _numbers([each.name for each in plan.devices if each.kind == "cuda"])
+    found: list[tuple[str, PlannedModel, int, int]] = []
+    for model in plan.models:
+        if not model.served_by_vllm:
+            continue
+        short = re.sub(r"[^a-z0-9]+", "-", model.name.rpartition("/")[2].lower()).strip("-")
+        for number, device in enumerate(model.devices):
+            found.append((f"{short}-{number}", model, gpus[device], PORT + len(found)))
+    return found
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}

@@ -1,0 +1,140 @@
+"""In which numbers a checkpoint's weights are held, and on which device it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from polymodal.errors import MissingDependency, UsageError
+from polymodal.models.tensorfiles import WeightFiles
+
+__all__ = ["AS_IT_IS", "DTYPES", "QUANTIZED", "Precision", "check_device", "torch_device"]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZED = ("8bit", "4bit")
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+BITS = {"8bit": 1.0, "4bit": 0.5}
+ROWS = 32
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def check_device(device: str) -> None:
+    """Refuse what is no device.
+
+    Raises:
+        UsageError: it is none of auto, cpu, cuda, cuda:N.
+    """
+    if not DEVICE.fullmatch(device):
+        raise UsageError(f"device {device!r} is not known; use auto, cpu, cuda or cuda:N.")
+
+
+def torch_device(device: str) -> str:
+    """In torch's words, with its number; "auto" is CUDA where there is one.
+
+    Raises:
+        UsageError: there is no such device on this machine.
+    """
+    check_device(device)
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cpu" or (device == "auto" and not count):
+        return "cpu"
+    number = int(device.partition(":")[2] or 0)
+    if number >= count:
+        there = f"it has {count}" if count else "torch finds none; use cpu"
+        raise UsageError(f"this machine has no GPU {device}: {there}.")
+    return f"cuda:{number}"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How weights are held.
+
+    Attributes:
+        dtype: one of `DTYPES`; "auto" is float32 on a CPU and for vectors, and on a GPU the
+            checkpoint's own for models that write; what is quantised has bfloat16 for float32.
+        quantize: "8bit" (LLM.int8(), Dettmers et al. 2022) or "4bit" (NF4, Dettmers et al. 2023) by
+            bitsandbytes: the linear layers' weights are then held so, and computed in `dtype`.
+    """
+
+    dtype: str = "auto"
+    quantize: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not known.
+
+        Raises:
+            UsageError: with what is.
+        """
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype {self.dtype!r} is not known; use {', '.join(DTYPES)}.")
+        if self.quantize is not None and self.quantize not in QUANTIZED:
+            raise UsageError(f"quantize {self.quantize!r} is not known; use 8bit or 4bit.")
+
+    def resolved(self, device: str, own: str | None) -> str:
+        """The type that weights have, or are computed in.
+
+        Args:
+            own: the checkpoint's, on a GPU; None where vectors must not differ by device.
+        """
+        if self.dtype != "auto":
+            return self.dtype
+        if own is not None and own in BYTES and device != "cpu":
+            return own
+        return "float32" if self.quantize is None else "bfloat16"
+
+    def said(self, dtype: str) -> str:
+        """What a revision has to say of it, after a blank; "" for float32."""
+        parts = [dtype] if dtype != "float32" else []
+        return "".join(f" {part}" for part in [*parts, *([self.quantize] if self.quantize else [])])
+
+    def least_bytes(self, parameters: int | None, dtype: str) -> int:
+        """What so many numbers take at least; 0 where their count is not known."""
+        return int((parameters or 0) * (BITS[self.quantize] if self.quantize else BYTES[dtype]))
+
+    def settings(self, name: str, dtype: str, weights: WeightFiles) -> Mapping[str, Any]:
+        """What transformers' `from_pretrained` takes for it.
+
+        Raises:
+            MissingDependency: the extra `quantize` is not installed.
+        """
+        import torch
+
+        kind = getattr(torch, dtype)
+        if self.quantize is None:
+            return {"dtype": kind}
+        if find_spec("bitsandbytes") is None:
+            raise MissingDependency(
+                f"{name} is quantised by bitsandbytes. Run: pip install 'polymodal[quantize]'"
+            )
+        from transformers import BitsAndBytesConfig
+
+        config = (
+            BitsAndBytesConfig(load_in_8bit=True)
+            if self.quantize == "8bit"
+            else BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=kind,
+                llm_int8_skip_modules=_odd(weights),
+            )
+        )
+        return {"dtype": kind, "quantization_config": config}
+
+
+def _odd(weights: WeightFiles) -> list[str] | None:
+    """Layers that 4 bits cannot hold on a CPU, which packs 32 rows; None where there are none."""
+    names = [
+        name.removesuffix(".weight")
+        for name, shape in weights.shapes().items()
+        if len(shape) == 2 and shape[0] % ROWS and name.endswith(".weight")
+    ]
+    return ["lm_head", *names] if names else None
+
+
+AS_IT_IS = Precision()
+"""What nobody asked to change."""

@@ -1,0 +1,117 @@
+"""Examples that a generator is shown before a question: a picture, a question and its answer each.
+
+Notable: few-shot prompting as Flamingo introduced it (Alayrac et al. 2022): the examples stand in
+the conversation as turns that were answered already, each with its own picture, so that every
+family's own prompt form carries them and nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from polymodal.errors import UsageError
+from polymodal.media.hashing import content_of
+from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
+from polymodal.media.tables import path_column, read_rows
+from polymodal.models.messages import GeneratorInfo, ImagePart, Message
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Example", "ExampleInput", "open_examples", "read_examples"]
+
+ExampleInput: TypeAlias = tuple[ImageInput, str, str]
+"""A picture, a question about it, and the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One example, opened for a generator.
+
+    Attributes:
+        sha256: of the picture's content.
+        digest: of picture, question and answer together; part of cache keys.
+    """
+
+    image: Image.Image
+    question: str
+    answer: str
+    name: str
+    sha256: str
+    digest: str
+
+    def turns(self) -> list[Message]:
+        """What the user asked, and what was answered."""
+        shown = ImagePart(self.image, self.sha256, self.name)
+        return [Message.user(shown, self.question), Message.assistant(self.answer)]
+
+
+def open_examples(
+    examples: Sequence[ExampleInput], info: GeneratorInfo, limits: Limits
+) -> tuple[Example, ...]:
+    """Examples with their pictures, for the generator that `info` describes.
+
+    Raises:
+        UsageError: the generator takes none, or not so many; or one lacks a part.
+        MediaError: a picture cannot be opened.
+    """
+    if not examples:
+        return ()
+    pictures = len(examples) + 1
+    if not info.few_shot or info.max_media < pictures:
+        most = f"{info.max_media} picture(s)" if info.max_media else "no pictures"
+        takes = f"takes {most} at once" if info.few_shot else "answers one question at a time"
+        raise UsageError(
+            f"{info.model} {takes}; {len(examples)} example(s) and the picture that is asked about"
+            f" are {pictures}. Leave the examples out, or use a model that takes several pictures:"
+            " docs/models.md."
+        )
+    return tuple(_opened(number, each, info, limits) for number, each in enumerate(examples, 1))
+
+
+def _opened(number: int, example: ExampleInput, info: GeneratorInfo, limits: Limits) -> Example:
+    source, question, answer = example
+    lacking = [
+        name
+        for name, value in (("picture", source), ("question", question), ("answer", answer))
+        if isinstance(value, str) and not value.strip()
+    ]
+    if lacking:
+        raise UsageError(f"example {number} has no {' and no '.join(lacking)}.")
+    content = content_of(source)
+    picture = open_picture(source, target_px=info.image_size_px, limits=limits)
+    return Example(
+        image=picture.image,
+        question=question.strip(),
+        answer=answer.strip(),
+        name=picture_name(source),
+        sha256=content.sha256,
+        digest=content.joined(question.strip(), answer.strip()).sha256,
+    )
+
+
+def read_examples(path: str | Path) -> list[ExampleInput]:
+    """Examples of a CSV, JSON or JSONL table with a column of pictures, `question` and `answer`.
+
+    A relative picture path counts from the table's folder.
+
+    Raises:
+        UsageError: there are no rows, or a column is missing.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise UsageError(f"{path} has no examples; a line is: image, question, answer")
+    picture = path_column(rows, str(path))
+    columns = {key.lower(): key for row in rows for key in row}
+    for name in ("question", "answer"):
+        if name not in columns:
+            raise UsageError(f"{path} has no {name} column: it has {', '.join(columns)}.")
+    folder, examples = Path(path).parent, []
+    for row in rows:
+        name = str(row.get(picture, "")).strip()
+        words = [str(row.get(columns[each], "")) for each in ("question", "answer")]
+        examples.append((str(folder / name) if name else "", *words))
+    return examples  # type: ignore[return-value]

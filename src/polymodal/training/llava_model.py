@@ -1,0 +1,184 @@
+"""One model of a vision tower and a language model, in the form of LLaVA 1.5.
+
+Notable: a two-layer projector takes the tower's last but one layer to the width of the language
+model (Liu et al. 2024, "Improved Baselines with Visual Instruction Tuning"). The parts are
+transformers' own and the whole is its `LlavaForConditionalGeneration`, so a saved folder loads
+everywhere. It is built from the parts as they were loaded, and checked: the whole must say of text
+exactly what the language model says.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from polymodal.errors import UsageError
+from polymodal.models.hub_loading import Source, load_model, load_processor, quietly, transformers
+from polymodal.training.chat import Chat
+from polymodal.training.llava_parts import (
+    add_image_token,
+    beyond_patches,
+    check_language,
+    config_of,
+    joined,
+    load_tower,
+    pixels_of,
+    stored_dtype,
+    template_of,
+)
+
+__all__ = ["Llava", "assemble", "load_llava"]
+
+
+@dataclass
+class Llava:
+    """A model with what writes its input.
+
+    Attributes:
+        tokens: that a picture takes.
+        side_px: of the pictures that the tower sees.
+        licences: what the parts' own cards say.
+    """
+
+    name: str
+    model: Any
+    processor: Any
+    chat: Chat
+    tokens: int
+    side_px: int
+    licences: dict[str, str]
+
+    def save(self, folder: Path, state: dict[str, Any] | None = None) -> None:
+        """Write a folder that every verb loads.
+
+        Args:
+            state: the weights, where the model's own are spread over ranks.
+        """
+        dtype = self.model.config.dtype or torch.float32
+        found = self.model.state_dict() if state is None else state
+        cast = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in found.items()
+        }
+        if self.model.config.tie_word_embeddings:
+            cast.pop("lm_head.weight", None)
+        with quietly(transformers(self.name)):
+            self.model.save_pretrained(folder, state_dict=cast)
+            self.processor.save_pretrained(folder)
+        _say_precision(folder / "config.json", str(dtype).removeprefix("torch."))
+
+
+def load_llava(source: Source) -> Llava:
+    """A checkpoint in the form of LLaVA 1.5, such as a folder of `train align`.
+
+    Raises:
+        DamagedWeights, ModelUnavailable, MissingDependency: see `load_model`.
+        UsageError: it is of another family; its tokenizer does not know the image token.
+    """
+    config = config_of(source)
+    if config.get("model_type") != "llava":
+        raise UsageError(
+            f"{source.name} is of the family {config.get('model_type')!r}; what is trained here has"
+            " the form of LLaVA 1.5 ('llava'): a folder of `polymodal train align`, or a checkpoint"
+            " such as llava-hf/llava-1.5-7b-hf."
+        )
+    processor = load_processor(source)
+    model = load_model(source, "AutoModelForImageTextToText", "cpu", stored_dtype(source))
+    return _whole(source.name, model, processor, _licences(model=source))
+
+
+def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
+    """A model of two checkpoints, with a projector of random weights between them.
+
+    Args:
+        vision: a transformers vision tower, or a model that has one (CLIP, SigLIP, DINOv2, ViT).
+        language: a causal language model. A tokenizer without the image token gets it; one without
+            a chat template gets Vicuna's form.
+
+    Raises:
+        DamagedWeights, ModelUnavailable, MissingDependency: see `load_model`.
+        UsageError: the tower gives no patches; the language model's head is not a plain matrix.
+    """
+    library = transformers(vision.name)
+    check_language(language)
+    tower = load_tower(library, vision)
+    images = load_processor(vision, "AutoImageProcessor")
+    pixels = pixels_of(vision.name, images)
+    extra = beyond_patches(vision.name, tower, pixels)
+    tokenizer = load_processor(language, "AutoTokenizer")
+    model = load_model(language, "AutoModelForCausalLM", "cpu", stored_dtype(language))
+    image_id = add_image_token(language.name, tokenizer, model)
+    with quietly(library):
+        whole = joined(language.name, tower, model, image_id, seed)
+        strategy = "default" if extra == 1 else "full"  # a lone class token is left out
+        whole.config.vision_feature_select_strategy = strategy
+        processor = library.LlavaProcessor(
+            images,
+            tokenizer,
+            patch_size=tower.config.patch_size,
+            vision_feature_select_strategy=strategy,
+            num_additional_image_tokens=extra,
+            chat_template=template_of(tokenizer),
+        )
+        tokenizer.chat_template = None  # the processor has it
+    made = _whole(
+        f"{vision.name} and {language.name}",
+        whole,
+        processor,
+        _licences(vision_tower=vision, language_model=language),
+    )
+    whole.config.image_seq_length = made.tokens
+    ends = {made.chat.end_id(), tokenizer.eos_token_id}
+    whole.generation_config = library.GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return made
+
+
+def _say_precision(file: Path, dtype: str) -> None:
+    """transformers writes the precision of the training, and loads weights in what is written."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = dtype
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _whole(name: str, model: Any, processor: Any, licences: dict[str, str]) -> Llava:
+    tokenizer = processor.tokenizer
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    chat = Chat(name, processor, "llava", str(model.config.text_config.model_type))
+    if chat.image_id != model.config.image_token_id:
+        raise UsageError(
+            f"{name}: its config.json puts pictures at token {model.config.image_token_id}, and its"
+            f" tokenizer's {chat.image_token!r} is {chat.image_id}: they do not belong together."
+        )
+    side = int(pixels_of(name, processor.image_processor).shape[-1])
+    blank = Image.new("RGB", (side, side))
+    inputs = processor(text=chat.image_token, images=[blank], return_tensors="pt")
+    tokens = int((inputs["input_ids"] == chat.image_id).sum())
+    return Llava(name, model.requires_grad_(True), processor, chat, tokens, side, licences)
+
+
+def _licences(**sources: Source) -> dict[str, str]:
+    """What each part's README.md states in its head, or a run's own record."""
+    found: dict[str, str] = {}
+    for part, source in sources.items():
+        record = source.folder / "run.json"
+        if record.is_file():
+            on = json.loads(record.read_text(encoding="utf-8")).get("on", {})
+            found |= on.get("licences") or {}
+            continue
+        card = source.folder / "README.md"
+        lines = card.read_text(encoding="utf-8").splitlines()[:100] if card.is_file() else []
+        said = next((line for line in lines if line.startswith("license:")), "")
+        said = said.partition(":")[2].strip() or "not stated in its folder"
+        found[f"{part.replace('_', ' ')} {source.name}"] = said
+    return found

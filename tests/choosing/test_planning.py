@@ -1,0 +1,196 @@
+"""A deployment planned: places, replicas, what breaks first, and what starts it."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from polymodal.catalog.estimate import estimate
+from polymodal.choosing.plan_files import vllm_command
+from polymodal.choosing.planning import Plan, plan, read_deployment
+from polymodal.choosing.queueing import latency_p95_s, most_rate, servers_for, waits
+from polymodal.choosing.selecting import usual_load
+from polymodal.cli.app import app
+from polymodal.errors import ModelUnavailable, UsageError
+
+GPUS = '[[devices]]\nname = "gpu"\nkind = "cuda"\nmemory = "24GB"\ncount = 2\n'
+HOST = '[[devices]]\nname = "host"\nkind = "cpu"\nmemory = "16GB"\n'
+VLM = "Qwen/Qwen2-VL-7B-Instruct"
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
+
+
+def row(name: str, **keys: Any) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return f'[[models]]\nname = "{name}"\n' + "\n".join(lines) + "\n"
+
+
+def planned(tmp_path: Path, *parts: str) -> Plan:
+    return plan(read_deployment(written(tmp_path, *parts)))
+
+
+def written(tmp_path: Path, *parts: str) -> Path:
+    file = tmp_path / "deployment.toml"
+    file.write_text("\n".join(parts), encoding="utf-8")
+    return file
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, ["models", "plan", *arguments])
+
+
+def test_waiting_is_that_of_erlangs_formula() -> None:
+    assert waits(0.7, 1.0, 1) == pytest.approx(0.7)
+    direct = (8**10 / math.factorial(10)) / (1 - 0.8)
+    direct /= sum(8**n / math.factorial(n) for n in range(10)) + direct
+    assert waits(8.0, 1.0, 10) == pytest.approx(direct)
+    assert waits(3.0, 1.0, 2) == 1.0
+    assert latency_p95_s(3.0, 1.0, 2) == math.inf
+
+
+def test_the_wait_is_what_a_simulation_finds() -> None:
+    chance = random.Random(1)
+    rate, service, servers = 1.2, 1.0, 2
+    free, now, waited = [0.0] * servers, 0.0, []
+    for _ in range(150_000):
+        now += chance.expovariate(rate)
+        first = min(range(servers), key=free.__getitem__)
+        begin = max(now, free[first])
+        waited.append(begin - now)
+        free[first] = begin + chance.expovariate(1 / service)
+    found = sorted(waited)[int(0.95 * len(waited))]
+    assert latency_p95_s(rate, service, servers) - service == pytest.approx(found, rel=0.1)
+
+
+def test_the_fewest_servers_hold_the_latency_and_the_most_rate_is_where_it_ends() -> None:
+    servers = servers_for(5.0, 0.5, 0.8)
+    assert latency_p95_s(5.0, 0.5, servers) <= 0.8 < latency_p95_s(5.0, 0.5, servers - 1)
+    most = most_rate(0.5, servers, 0.8)
+    assert most >= 5.0
+    assert latency_p95_s(most * 1.01, 0.5, servers) > 0.8
+
+
+def test_a_generator_gets_a_gpu_and_room_for_its_requests(tmp_path: Path) -> None:
+    asked = row(VLM, requests_per_s=2.0, latency_s=4.0, service_s=2.5, context_tokens=4096)
+    found = planned(tmp_path, GPUS, HOST, asked)
+    (model,) = found.models
+    assert found.carries
+    assert (model.devices, model.precision, model.served_by_vllm) == (("gpu:0",), "bfloat16", True)
+    assert model.sequences == servers_for(2.0, 2.5, 4.0)
+    from polymodal.catalog.choices import choice_of
+    from polymodal.catalog.estimate import Load
+
+    one = estimate(choice_of(VLM).config, Load(dtype="bfloat16", context_tokens=4096))
+    assert model.memory_bytes == one.total_bytes + (model.sequences - 1) * one.kv_cache_bytes
+    assert found.devices[0].used_bytes == model.memory_bytes
+    assert VLM in found.breaks_first
+
+
+def test_vllm_is_told_what_was_planned(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    asked = row(VLM, requests_per_s=2.0, service_s=2.5, quantize="4bit", pictures=2)
+    file = written(tmp_path, GPUS, asked)
+    done = run(str(file), "--write", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    (model,) = plan(read_deployment(file)).models
+    words = shlex.split(vllm_command(model))
+    assert words[:3] == ["vllm", "serve", VLM]
+    flags = dict(zip(words[3::2], words[4::2], strict=True))
+    assert flags["--quantization"] == "bitsandbytes"
+    assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 2}
+    assert int(flags["--max-num-seqs"]) == model.sequences
+    share = float(flags["--gpu-memory-utilization"])
+    assert model.memory_bytes < share * 24e9 < 24e9
+    assert vllm_command(model) in done.stdout
+    services = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"]
+    (service,) = services.values()
+    assert service["command"][:2] == ["--model", VLM]
+    assert service["command"][2:] == words[3:]
+    assert service["ports"] == ["8000:8000"]
+    assert "CUDA_VISIBLE_DEVICES=0 vllm serve" in (tmp_path / "out" / "vllm.sh").read_text()
+
+
+def test_a_busy_model_gets_replicas_and_each_its_own_device_and_port(tmp_path: Path) -> None:
+    asked = row(VLM, requests_per_s=40.0, service_s=2.5, context_tokens=2048)
+    (model,) = planned(tmp_path, GPUS, asked).models
+    assert model.replicas == 2
+    assert set(model.devices) == {"gpu:0", "gpu:1"}
+
+
+def test_a_smaller_precision_is_taken_where_the_device_is_small(tmp_path: Path) -> None:
+    small = GPUS.replace("24GB", "10GB")
+    (model,) = planned(tmp_path, small, row(VLM, requests_per_s=0.1, service_s=2.0)).models
+    assert model.precision in {"bfloat16 8bit", "bfloat16 4bit"}
+    assert model.memory_bytes <= 0.9 * 10e9
+
+
+def test_what_has_no_room_is_there_on_demand_if_its_target_leaves_time(tmp_path: Path) -> None:
+    host = HOST.replace("16GB", "2GB")
+    first = row("google/siglip2-base-patch16-224", requests_per_s=1, service_s=0.05, load_s=2)
+    second = row(
+        "openai/clip-vit-large-patch14", requests_per_s=0.01, service_s=0.1, load_s=4, latency_s=10
+    )
+    found = planned(tmp_path, host, first, second)
+    assert [each.resident for each in found.models] == [True, False] or not found.carries
+    hasty = planned(tmp_path, host, first, second.replace("latency_s = 10", "latency_s = 1"))
+    assert not hasty.carries
+    assert any("has no place" in problem for problem in hasty.problems)
+    assert "openai/clip-vit-large-patch14" in hasty.breaks_first
+
+
+def test_what_cannot_be_carried_exits_with_1_and_says_why(tmp_path: Path) -> None:
+    tiny = HOST.replace("16GB", "1GB")
+    done = run(str(written(tmp_path, tiny, row(VLM, requests_per_s=1, service_s=2))))
+    assert done.exit_code == 1
+    assert f"{VLM} has no place" in done.stdout
+    slow = row("starter", requests_per_s=1, service_s=2, latency_s=1)
+    late = run(str(written(tmp_path, HOST, slow)), "--json")
+    assert late.exit_code == 1
+    assert "more than its target 1 s" in json.loads(late.stdout)["problems"][0]
+
+
+def test_no_service_time_is_guessed(tmp_path: Path) -> None:
+    found = planned(tmp_path, HOST, row("starter", requests_per_s=1))
+    assert found.models[0].busy is None
+    assert found.carries
+    assert "nobody says how long a request takes" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GPUS + row(VLM, requests_per_s=1, latncy_s=2), "did you mean 'latency_s'"),
+        (GPUS.replace("count", "cuont") + row(VLM, requests_per_s=1), "did you mean 'count'"),
+        (GPUS + row(VLM, requests_per_s=0), "greater than 0"),
+        (GPUS, "models: is missing"),
+        (GPUS.replace("24GB", "lots") + row(VLM, requests_per_s=1), "8GB"),
+        (GPUS + 2 * row(VLM, requests_per_s=1), "there twice"),
+        (GPUS + row("openai:gpt-5.4", requests_per_s=1), "behind an API"),
+        ("[[devices", "not TOML"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_nearest_key(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_deployment(written(tmp_path, text))
+
+
+def test_an_unknown_model_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="Qwen/Qwen2-VL-7B-Instruct"):
+        read_deployment(written(tmp_path, GPUS, row("Qwen/Qwen2VL-7B-Instruct", requests_per_s=1)))
+
+
+def test_the_usual_load_leaves_room_for_an_answer() -> None:
+    from polymodal.catalog.choices import choice_of
+
+    load = usual_load(choice_of(VLM), "bfloat16")
+    assert load.context_tokens >= 2048

@@ -1,0 +1,249 @@
+"""Which model for a task: cards, ranking, reasons, and the record of a decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import polymodal as pm
+from polymodal.catalog import choices as cards
+from polymodal.catalog.choices import TASKS, Choice, Score, choice_of, choices_for
+from polymodal.catalog.shapes import shape_of
+from polymodal.choosing.records import record
+from polymodal.choosing.selecting import Needs, rank
+from polymodal.cli.app import app
+from polymodal.runtime.measurements import Measurement, keep, kept
+
+CONFIG = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "vocab_size": 1000}
+CONFIG |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+SOURCE = "https://example.org/scores"
+PUBLISHED = {  # millions of parameters, as the hub and open_clip's model_profile.csv count them
+    "openai/clip-vit-base-patch32": 151.3,
+    "openai/clip-vit-large-patch14": 427.6,
+    "google/siglip-base-patch16-224": 203.2,
+    "google/siglip-so400m-patch14-384": 878.0,
+    "HuggingFaceTB/SmolVLM-256M-Instruct": 256.5,
+    "HuggingFaceTB/SmolVLM-500M-Instruct": 507.5,
+    "HuggingFaceTB/SmolVLM-Instruct": 2246,
+    "Qwen/Qwen2-VL-2B-Instruct": 2209,
+    "Qwen/Qwen2-VL-7B-Instruct": 8291,
+    "Qwen/Qwen2.5-VL-3B-Instruct": 3755,
+    "Qwen/Qwen3-VL-2B-Instruct": 2130,
+    "Qwen/Qwen3-VL-4B-Instruct": 4440,
+    "Qwen/Qwen3-VL-8B-Instruct": 8770,
+    "llava-hf/llava-1.5-7b-hf": 7063,
+    "google/paligemma-3b-mix-224": 2923,
+    "Salesforce/blip2-opt-2.7b-coco": 3745,
+    "large-v3": 1543,
+    "large-v3-turbo": 809,
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, ["models", *arguments])
+
+
+def model(name: str, layers: int, score: float | None = None, **more: Any) -> Choice:
+    scores = () if score is None else (Score("vqa", "accuracy", score, SOURCE),)
+    config = {**CONFIG, "num_hidden_layers": layers}
+    return replace(Choice(name, ("vqa",), "MIT", config, scores), **more)
+
+
+def measured(name: str, value: float, spread: float, **more: Any) -> Measurement:
+    found = Measurement(
+        name, "vqa", "accuracy", value, value - spread, value + spread, 50, 0, 90.0, 200.0,
+        10**6, "mine", "abc", "2026-11-28",
+    )  # fmt: skip
+    return replace(found, **more)
+
+
+def needs(**more: Any) -> Needs:
+    return replace(Needs("vqa", 10**9), **more)
+
+
+def names(selection: Any) -> list[str]:
+    return [each.choice.name for each in selection.ranked]
+
+
+def all_cards() -> Iterator[Choice]:
+    seen = set()
+    for task in TASKS:
+        for each in choices_for(task):
+            if each.config and each.name not in seen:
+                seen.add(each.name)
+                yield each
+
+
+def test_every_score_has_a_task_a_metric_and_an_address() -> None:
+    found = [(each, score) for each in all_cards() for score in each.scores]
+    assert len(found) > 20
+    for each, score in found:
+        assert score.task in each.tasks, each.name
+        assert score.metric
+        assert score.source.startswith("https://"), each.name
+
+
+def test_every_task_has_a_model_and_every_card_can_be_worked_out() -> None:
+    assert all(choices_for(task) for task in TASKS)
+    for each in all_cards():
+        assert shape_of(each.config, each.name).parameters > 10**7
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_numbers_of_cards_are_those_that_are_published(name: str) -> None:
+    found = shape_of(choice_of(name).config, name).parameters
+    assert found / 1e6 == pytest.approx(PUBLISHED[name], rel=0.03)
+
+
+def test_the_smallest_that_is_not_clearly_worse_comes_first() -> None:
+    choices = [model("large", 12, 80), model("small", 4, 75), model("tiny", 1, 50)]
+    selection = rank([*choices, model("unknown", 1)], needs(), (), "2026-11-28")
+    assert names(selection) == ["small", "large", "tiny", "unknown"]
+    assert [each.capable for each in selection.ranked] == [True, True, False, False]
+    assert any(SOURCE in reason for reason in selection.ranked[0].for_)
+    assert any("no score" in reason for reason in selection.ranked[3].against)
+
+
+def test_what_was_measured_here_outranks_what_was_published() -> None:
+    choices = [model("large", 12, 80), model("small", 4, 75), model("tiny", 1, 50)]
+    found = [measured("tiny", 0.9, 0.05), measured("large", 0.7, 0.05)]
+    selection = rank(choices, needs(), found, "2026-11-28")
+    assert names(selection) == ["tiny", "large", "small"]
+    assert [each.capable for each in selection.ranked] == [True, False, False]
+    assert any("measured here on 2026-11-28" in reason for reason in selection.ranked[0].for_)
+    assert "not measured on your data" in selection.ranked[2].against
+
+
+def test_only_measurements_on_the_same_data_are_compared() -> None:
+    choices = [model("small", 4), model("tiny", 1)]
+    found = [measured("tiny", 0.9, 0.05, fingerprint="other"), measured("small", 0.5, 0.05)]
+    selection = rank(choices, needs(), found, "2026-11-28")
+    assert names(selection) == ["small", "tiny"]
+    assert selection.ranked[1].measured is None
+
+
+def test_a_word_error_rate_counts_down() -> None:
+    metric = "word error rate, mean of ESB"
+    choices = [
+        replace(model(name, layers), scores=(Score("vqa", metric, rate, SOURCE),))
+        for name, layers, rate in (("large", 12, 10.0), ("small", 4, 10.5), ("tiny", 1, 30.0))
+    ]
+    assert names(rank(choices, needs(), (), "2026-11-28")) == ["small", "large", "tiny"]
+
+
+def test_what_does_not_fit_is_left_out_with_its_reason() -> None:
+    choices = [
+        model("heavy", 4000, 80),
+        model("closed", 1, 80, licence="Gemma"),
+        model("slow", 1, 80),
+        model("far", 1, 80, behind_api=True),
+        model("fits", 1, 80, folder=Path("/here")),
+    ]
+    asked = needs(memory_bytes=10**8, permissive=True, latency_ms=50.0, offline=True)
+    found = [measured("slow", 0.9, 0.1)]
+    selection = rank(choices, asked, found, "2026-11-28")
+    reasons = {each.name: each.reason for each in selection.rejected}
+    assert names(selection) == ["fits"]
+    assert "even in 4bit" in reasons["heavy"] or "not here" in reasons["heavy"]
+    assert reasons["closed"] == "its weights are not here"
+    slow = rank(choices, needs(latency_ms=50.0), found, "2026-11-28")
+    told = {each.name: each.reason for each in slow.rejected}
+    assert told["slow"] == "90 ms an item, measured here on 2026-11-28"
+    licensed = rank(choices, needs(permissive=True), (), "2026-11-28")
+    assert {each.name for each in licensed.rejected} == {"heavy", "closed"}
+
+
+def test_a_smaller_precision_is_taken_where_only_that_fits_and_its_cost_is_named() -> None:
+    choice = replace(
+        model("vlm", 24, 80), tasks=("vqa", "caption"), config={**CONFIG, "num_hidden_layers": 24}
+    )
+    sizes = {}
+    for memory in (10**9, 12 * 10**6):
+        (found,) = rank([choice], needs(memory_bytes=memory), (), "2026-11-28").ranked
+        sizes[found.precision] = found
+        assert found.memory_bytes <= memory
+    assert "float32" in sizes
+    assert len(sizes) == 2
+
+
+def test_kept_measurements_are_the_latest_of_each_and_survive_a_torn_line(home: Path) -> None:
+    keep(measured("a", 0.5, 0.1))
+    file = keep(measured("a", 0.7, 0.1))
+    keep(measured("a", 0.6, 0.1, precision="bfloat16"))
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write('{"model": "a", "task": "v')
+    assert [each.value for each in kept("vqa")] == [0.7, 0.6]
+    assert kept("caption") == []
+
+
+def test_select_prints_scores_with_sources_and_writes_the_decision(tmp_path: Path) -> None:
+    file = tmp_path / "decision.md"
+    done = run(
+        "select", "--task", "search", "--memory", "2GB", "--licence", "permissive",
+        "--record", str(file), "--device", "cpu",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split()[5].startswith("google/siglip2-base")
+    assert "https://arxiv.org/abs/2502.14786" in done.stdout
+    assert "google/siglip-so400m-patch14-384: " not in done.stdout  # grouped by reason
+    assert "needs 3.5 GB: google/siglip-so400m-patch14-384" in done.stdout
+    text = file.read_text(encoding="utf-8")
+    for heading in ("# A model for search", "## Decision", "## Alternatives", "## Left out"):
+        assert heading in text
+    assert "COCO text to image R@1 52.1 [source](https://arxiv.org/abs/2502.14786)" in text
+
+
+def test_json_is_one_line_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("select", "--task", "transcribe", "--memory", "2GB", "--json", "--device", "cpu")
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    best = found["ranked"][0]
+    assert best["name"] == "large-v3-turbo"
+    assert best["published"]["source"].startswith("https://")
+    assert best["estimate"]["total_bytes"] == best["memory_bytes"] <= found["memory_bytes"]
+
+
+def test_nothing_that_fits_is_said_and_recorded() -> None:
+    selection = pm.select("document", memory="10MB", offline=True, device="cpu")
+    assert selection.best is None
+    assert "Nothing fits" in record(selection)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--task", "captoin"), "Did you mean 'caption'?"),
+        (("--task", "vqa", "--latency", "soon"), "200ms or 2s"),
+        (("--task", "vqa", "--licence", "free"), "any or permissive"),
+        (("--task", "vqa", "--memory", "much"), "8GB"),
+        (("--task", "search", "-m", "openai:gpt-5.4"), "is not for search"),
+    ],
+)
+def test_wrong_arguments_are_said(arguments: tuple[str, ...], said: str) -> None:
+    done = run("select", *arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_an_unknown_model_suggests_the_nearest() -> None:
+    done = run("select", "--task", "search", "-m", "google/siglp2-base-patch16-224")
+    assert done.exit_code == 3
+    assert "'google/siglip2-base-patch16-224'" in done.stderr
+
+
+def test_licences_of_cards_stand_with_the_known_models() -> None:
+    for each in all_cards():
+        if each.name != "starter":
+            assert each.licence or each.name in cards.hub.known_checkpoints(), each.name
