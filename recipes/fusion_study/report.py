@@ -107,7 +107,11 @@ def sweep(rows: Rows) -> dict[str, list[tuple[int, float, float, float]]]:
             found[row["strategy"]].append(
                 (row["side"] ** 2, row["accuracy"], clock["flops"] / 1e6, clock["step_ms"])
             )
-    return {name: sorted(found[name]) for name in STRATEGIES if len(found[name]) > 1}
+    return {
+        name: sorted(found[name])
+        for name in STRATEGIES
+        if len({point[0] for point in found[name]}) > 1
+    }
 
 
 def sweep_table(swept: dict[str, list[tuple[int, float, float, float]]]) -> str:
@@ -166,6 +170,8 @@ def write(results: Path, out: Path) -> None:
     rows = read(results)
     machine = next(row for row in rows if row["kind"] == "machine")
     runs = [row for row in rows if row["kind"] == "run"]
+    if not runs:
+        raise SystemExit(f"{results} holds no finished run: give --data more --minutes")
     sizes = [row["parameters"] / 1e6 for row in rows if row["kind"] == "clock"]
     parts = [
         HEAD.format(
@@ -187,7 +193,8 @@ def write(results: Path, out: Path) -> None:
         parts += [
             "## The number of visual tokens\n",
             "easy-VQA, one seed, a third of the passes: accuracy and MFLOPs of an answer by the "
-            "tower's grid.\n",
+            "tower's grid.\nEvery model has the same size, so where positions cost parameters its "
+            "width shrinks a step: the Q-Former's MFLOPs fall once for that.\n",
             sweep_table(swept) + "\n",
             "![Cost and accuracy by the number of visual tokens](images/fusion.svg)\n",
         ]
