@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from polymodal.catalog.names import is_generator_name
 from polymodal.errors import StorageError, UsageError
 from polymodal.tasks.policy import open_policy
-from polymodal.tasks.strict import Strict, nearest, parse_toml
+from polymodal.tasks.strict import Strict, nearest, parse_toml, shipped_names
 
 __all__ = ["Cascade", "Tier", "cascade_names", "open_cascade", "save_cascade"]
 
@@ -108,10 +108,7 @@ class Cascade(Strict):
 
 def cascade_names() -> list[str]:
     """The cascades that ship."""
-    folder = files("polymodal.tasks") / "cascades"
-    return sorted(
-        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
-    )
+    return shipped_names("cascades")
 
 
 def open_cascade(cascade: str | os.PathLike[str] | Cascade) -> Cascade:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from polymodal.errors import PolicyError
 from polymodal.tasks.measure import MEASURES
-from polymodal.tasks.strict import Strict, nearest, parse_toml
+from polymodal.tasks.strict import Strict, nearest, parse_toml, shipped_names
 
 __all__ = ["Criterion", "Examples", "Measure", "Policy", "open_policy", "policy_names"]
 
@@ -125,10 +125,7 @@ class Policy(Strict):
 
 def policy_names() -> list[str]:
     """The policies that ship."""
-    folder = files("polymodal.tasks") / "policies"
-    return sorted(
-        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
-    )
+    return shipped_names("policies")
 
 
 def open_policy(policy: str | os.PathLike[str] | Policy) -> Policy:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from polymodal.errors import UsageError
 
-__all__ = ["Strict", "nearest", "parse_toml"]
+__all__ = ["Strict", "nearest", "parse_toml", "shipped_names"]
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -24,6 +25,12 @@ class Strict(BaseModel):
     """No unknown keys, no changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def shipped_names(folder: str) -> list[str]:
+    """Names of the files that ship in a folder beside this one, without their ending."""
+    found = (files("polymodal.tasks") / folder).iterdir()
+    return sorted(each.name.removesuffix(".toml") for each in found if each.name.endswith(".toml"))
 
 
 def parse_toml(

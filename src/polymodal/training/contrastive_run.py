@@ -26,7 +26,7 @@ from polymodal.training.pictures import Preparation
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import ClipRecipe, ContrastiveRecipe
-from polymodal.training.runfolder import RunFolder, recorded, write_card
+from polymodal.training.runfolder import begun, write_card
 from polymodal.training.towers import (
     Tower,
     clip_from_nothing,
@@ -146,10 +146,8 @@ class ContrastiveRun:
             UsageError: see `RunFolder.begin`.
             TrainingError: see `Trainer.run`.
         """
-        run = RunFolder(folder, say, writes=ranks().first)
-        run.begin(
-            recorded(self.recipe, self._about()), resume=resume, accept_changes=accept_changes
-        )
+        how = {"resume": resume, "accept_changes": accept_changes}
+        run = begun(folder, say, self.recipe, self._about(), **how)
         model = self._model(self.tower.encoder).to(self.device)
         # What is frozen must be so before it is spread over ranks.
         parameter_groups(model, self.recipe.rates, self.recipe.decay)

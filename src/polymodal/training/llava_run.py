@@ -27,7 +27,7 @@ from polymodal.training.llava_task import AnswerLoss, LlavaTask
 from polymodal.training.loading import Loader
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
-from polymodal.training.runfolder import RunFolder, recorded, write_card
+from polymodal.training.runfolder import begun, write_card
 from polymodal.training.towers import recompute_activations
 from polymodal.training.trainer import WHOLE, Trainer, steps_of
 
@@ -119,10 +119,8 @@ class LlavaRun:
             UsageError: see `RunFolder.begin`.
             TrainingError: see `Trainer.run`.
         """
-        run = RunFolder(folder, say, writes=ranks().first)
-        run.begin(
-            recorded(self.recipe, self._about()), resume=resume, accept_changes=accept_changes
-        )
+        how = {"resume": resume, "accept_changes": accept_changes}
+        run = begun(folder, say, self.recipe, self._about(), **how)
         model = spread(self.model.to(self.device), self.recipe, self.device)
         validation = None if self.validation is None else self._samples(self.validation)
         task = LlavaTask(

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import UsageError
-from polymodal.training.ranks import wait_for_all
+from polymodal.training.ranks import ranks, wait_for_all
 from polymodal.training.settings import Recipe, differences
 
-__all__ = ["RunFolder", "recorded", "write_card"]
+__all__ = ["RunFolder", "begun", "recorded", "write_card"]
 
 PACKAGES = ("polymodal", "torch", "transformers", "peft", "numpy", "pillow")
 FREE = {"workers", "log_every", "validate_every", "save_every", "keep_last"}
@@ -167,6 +167,25 @@ class RunFolder:
             else:
                 self._events = SummaryWriter(str(self.path / "events"))
         return self._events or None
+
+
+def begun(
+    folder: Path,
+    say: Callable[[str], None],
+    recipe: Recipe,
+    about: Mapping[str, Any],
+    *,
+    resume: bool,
+    accept_changes: bool,
+) -> RunFolder:
+    """The folder of a run that begins, or goes on, with its record written.
+
+    Raises:
+        UsageError: see `RunFolder.begin`.
+    """
+    run = RunFolder(folder, say, writes=ranks().first)
+    run.begin(recorded(recipe, about), resume=resume, accept_changes=accept_changes)
+    return run
 
 
 def _compared(record: Mapping[str, Any]) -> dict[str, Any]:

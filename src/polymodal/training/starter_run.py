@@ -32,7 +32,7 @@ from polymodal.training.pairs import Pair, Pairs
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import StarterRecipe
-from polymodal.training.runfolder import RunFolder, recorded, write_card
+from polymodal.training.runfolder import begun, write_card
 from polymodal.training.starter_head import StarterHead, append_head
 from polymodal.training.trainer import Trainer, steps_of
 
@@ -196,7 +196,6 @@ class StarterRun:
         accept_changes: bool = False,
     ) -> dict[str, float]:
         """See `ContrastiveRun.run`; the folder is a model in the starter's layout."""
-        run = RunFolder(folder, say)
         about = {
             "model": f"{self.embedder.space.model}@{self.embedder.space.revision}",
             "data": self.data.source,
@@ -204,7 +203,8 @@ class StarterRun:
             "validation": self.validation.source if self.validation else None,
             "pictures_to_keep": len(self._kept_NX),
         }
-        run.begin(recorded(self.recipe, about), resume=resume, accept_changes=accept_changes)
+        how = {"resume": resume, "accept_changes": accept_changes}
+        run = begun(folder, say, self.recipe, about, **how)
         task = _Task(
             self.model,
             self.loader,
