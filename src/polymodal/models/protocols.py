@@ -11,9 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from polymodal.errors import PolymodalError
 from polymodal.models.messages import (
     GREEDY,
@@ -28,6 +25,8 @@ from polymodal.results_documents import Line
 from polymodal.results_speech import SpeechSegment
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
 __all__ = [
@@ -49,10 +48,10 @@ __all__ = [
     "Unloadable",
 ]
 
-Pixels = NDArray[np.generic]
+Pixels: TypeAlias = "NDArray[np.generic]"
 """One picture as a model wants it; shape and type are the adapter's own."""
 
-Samples = NDArray[np.float32]
+Samples: TypeAlias = "NDArray[np.float32]"
 """Sound for a speech model: mono, 16 kHz, -1..1, shape (n,)."""
 
 Device: TypeAlias = str

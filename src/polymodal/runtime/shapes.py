@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polymodal.errors import PolymodalError
 
 if TYPE_CHECKING:
-    from polymodal.media.pictures import ImageInput
+    from polymodal.media.inputs import ImageInput
     from polymodal.results import ItemError
 
 __all__ = ["gather", "is_one", "lazily", "listed", "only"]
@@ -48,7 +48,7 @@ def lazily(
     stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> Iterator[Result | ItemError]:
     """All results as they come, failures in their places."""
-    from polymodal.media.pictures import picture_name
+    from polymodal.media.inputs import picture_name
     from polymodal.results import ItemError
 
     for source, outcome in stream:

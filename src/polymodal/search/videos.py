@@ -164,7 +164,7 @@ class VideoIngest:
             known = Listed(file_of(path), said, place.origin)
             given = holders.setdefault(known.path, known)
             if given is file and file.metadata is None:
-                holders[file.path] = replace(file, metadata=said, origin=file.origin or known.origin)
+                holders[file.path] = replace(known, origin=file.origin or known.origin)
         size_bytes = Path(file.path).stat().st_size
         each = [self._items(one, video_id, timeline, size_bytes) for one in holders.values()]
         items = [
