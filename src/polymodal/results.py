@@ -38,7 +38,18 @@ __all__ = [
     "Verdict",
 ]
 
-Vector: TypeAlias = "NDArray[np.float32]"
+if TYPE_CHECKING:
+    Vector: TypeAlias = NDArray[np.float32]
+
+
+def __getattr__(name: str) -> Any:
+    """`Vector` while the program runs: numpy is loaded where somebody asks for it."""
+    if name != "Vector":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np
+    from numpy.typing import NDArray
+
+    return NDArray[np.float32]
 
 
 @dataclass(frozen=True)

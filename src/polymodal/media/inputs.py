@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from polymodal.media.files import printable_name
 
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["ImageInput", "is_array", "is_image", "picture_name"]
-
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
-"""A path, an encoded file's bytes, a PIL image, or an array: (height, width), (height, width, 3)
-or (height, width, 4), uint8 or floats in 0..1."""
+__all__ = ["is_array", "is_image", "picture_name"]
 
 
 def is_image(source: object) -> TypeGuard[Image.Image]:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polymodal.errors import PolymodalError
 from polymodal.models.messages import (
     GREEDY,
@@ -25,8 +28,6 @@ from polymodal.results_documents import Line
 from polymodal.results_speech import SpeechSegment
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
 
 __all__ = [
@@ -48,10 +49,10 @@ __all__ = [
     "Unloadable",
 ]
 
-Pixels: TypeAlias = "NDArray[np.generic]"
+Pixels = NDArray[np.generic]
 """One picture as a model wants it; shape and type are the adapter's own."""
 
-Samples: TypeAlias = "NDArray[np.float32]"
+Samples = NDArray[np.float32]
 """Sound for a speech model: mono, 16 kHz, -1..1, shape (n,)."""
 
 Device: TypeAlias = str

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from polymodal.errors import StorageError, UsageError
 from polymodal.profiling import profiled
@@ -186,7 +187,7 @@ class Database:
 
     def _rename(self, reason: str) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{os.urandom(3).hex()}")
+        target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{uuid4().hex[:6]}")
         for suffix in FILES:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{target}{suffix}")

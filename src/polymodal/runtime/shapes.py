@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polymodal.errors import PolymodalError
 
 if TYPE_CHECKING:
-    from polymodal.media.inputs import ImageInput
+    from polymodal.media.pictures import ImageInput
     from polymodal.results import ItemError
 
 __all__ = ["gather", "is_one", "lazily", "listed", "only"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import MediaError, UsageError
 from polymodal.media.hashing import digest_of
-from polymodal.media.inputs import ImageInput, picture_name
+from polymodal.media.inputs import picture_name
 from polymodal.media.limits import Limits
 from polymodal.models.describing import STYLES, Captioner, Said, Style, UnopenedCaptioner
 from polymodal.results import Caption, CaptionCandidate, Provenance
@@ -25,6 +25,7 @@ from polymodal.runtime.cached import through_cache
 from polymodal.runtime.journal import Call, Journal
 
 if TYPE_CHECKING:
+    from polymodal.media.pictures import ImageInput
     from polymodal.models.protocols import Pixels
 
 __all__ = ["DOUBTED", "CaptionOptions", "caption"]

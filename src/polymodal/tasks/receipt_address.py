@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from polymodal.models.receipts.model import Found, ReceiptFields, tidy_address
 from polymodal.models.receipts.pieces import Piece, pieces_of
 from polymodal.models.receipts.words import LINE_WORDS
+from polymodal.results_documents import Line
 
 __all__ = ["address_by_pattern"]
 
@@ -86,7 +87,7 @@ def _before_telephone(text: str) -> str:
     return text[: found.start()].rstrip(" ,;:") if found else text
 
 
-def _start(pieces: Sequence[Piece], end: int, taken: set[object]) -> int | None:
+def _start(pieces: Sequence[Piece], end: int, taken: set[Line]) -> int | None:
     """The topmost line that names a street or what is in it, above the postcode without a break."""
     best = end if _STREET.search(_without_postcode(pieces[end].text)) else None
     for index in range(end - 1, max(end - _MOST_PIECES, -1), -1):
@@ -106,7 +107,7 @@ def _without_postcode(text: str) -> str:
     return _POSTCODE.sub("", _before_telephone(text))
 
 
-def _is_part(piece: Piece, taken: set[object]) -> bool:
+def _is_part(piece: Piece, taken: set[Line]) -> bool:
     """Whether it can be a line of an address."""
     text = _before_telephone(piece.text)
     if any(cell.line in taken for cell in piece.cells) or not re.search(r"[^\W\d_]{2}", text):
