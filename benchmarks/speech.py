@@ -7,9 +7,10 @@ counted after Whisper's own English normaliser (whisper-normalizer). All engines
 the language is given, and every one gets all cores; the real-time factor is computing time over the
 length of the sound, loading not counted. transformers runs in float32, which is what it has for a
 CPU, once a sentence at a time and once in batches of eight; it writes no time stamps, the other two
-do. Engines take turns after every sixteen sentences, so that what else the machine does is shared.
-"CPU time" is what all cores together computed, over the same for ours: a busy machine changes it
-little.
+do. Engines take turns after every eight sentences, so that what else the machine does is shared.
+"CPU time" is what all cores together computed, over the same for ours. On a busy machine threads
+wait for each other, which counts as computing: `taskset -c 0` in front gives all engines one core,
+and a comparison that others disturb little.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from polymodal.media.sound import RATE_HZ, Samples, read_sound
 from polymodal.tasks.transcribe import transcribe
 
 Engine = Callable[[Sequence[Samples]], list[str]]
-CORES = os.cpu_count() or 1
-TURN = 16
-"""Sentences; two batches."""
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TURN = 8
+"""Sentences; one batch."""
 
 
 def word_errors(reference: Sequence[str], heard: Sequence[str]) -> int:
@@ -150,7 +151,7 @@ def main() -> None:
     }
     runs = {name: make() for name, make in engines.items()}
     for run in runs.values():
-        run(sounds[:TURN])  # what is loaded or chosen on first use
+        run(sounds[:1])  # what is loaded or chosen on first use
     wall_s, cpu_s, heard = in_turns(runs, sounds)
     ours_name = next(iter(runs))
     rows = [
