@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
     from polymodal.models.describing import Captioner, Style
     from polymodal.models.messages import GenerationOptions
-    from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
+    from polymodal.models.protocols import Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
     from polymodal.runtime.spending import Spending
 
@@ -26,9 +26,7 @@ __all__ = ["CaptionVerbs"]
 class CaptionVerbs(SuiteParts):
     """What `Suite` inherits; it sets the attributes."""
 
-    _model: str | Embedder
     _budget_usd: float | None
-    _allow_pickle: bool
     _captioner: Captioner | None
 
     @overload
@@ -161,7 +159,7 @@ class CaptionVerbs(SuiteParts):
                 name,
                 device=self._device,
                 precision=self._precision(),
-                allow_pickle=self._allow_pickle,
+                trust=self._trust,
             )
             return self._kept(opened, name)
         if self._dtype != "auto" or self._quantize is not None:

@@ -14,7 +14,6 @@ from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
     from polymodal.models.describing import Captioner
-    from polymodal.models.protocols import Embedder
     from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
     from polymodal.tasks.cascade import CascadeRun, Fitted
@@ -74,9 +73,6 @@ class OpenCascade:
 
 class JudgingVerbs(SuiteParts):
     """What `Suite` inherits."""
-
-    _model: str | Embedder
-    _allow_pickle: bool
 
     def cascade(
         self,
@@ -156,7 +152,15 @@ class JudgingVerbs(SuiteParts):
 
     def _vectors_of(self, model: str) -> TextVectors:
         """The vectors of a model; of one that is open already, that one."""
-        if model == self._model or (model == "starter" and is_generator_name(self._model)):
+        from polymodal.models.precision import AS_IT_IS
+
+        if model == "starter":  # a tier that stays as it is where another one is loaded smaller
+            own = is_generator_name(self._model) or (
+                self._model == "starter" and self._precision() == AS_IT_IS
+            )
+        else:
+            own = model == self._model
+        if own:
             return self._checking_vectors()
         if model not in self._opened_vectors:
             from polymodal.catalog.opening import open_embedder
@@ -169,7 +173,7 @@ class JudgingVerbs(SuiteParts):
                     model,
                     device=self._device,
                     precision=self._precision(),
-                    allow_pickle=self._allow_pickle,
+                    trust=self._trust,
                 )
             )
             self._opened_vectors[model] = TextVectors(self._kept(opened, model))

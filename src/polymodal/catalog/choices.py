@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.catalog import hub
-from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
+from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
 from polymodal.catalog.names import is_api_name
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
@@ -160,7 +160,7 @@ def choice_of(name: str) -> Choice:
         return Choice(
             name, tasks, known.licence, folder=known.folder, file_bytes=known.size_bytes or 0
         )
-    checkpoint = open_checkpoint(name, allow_pickle=True)
+    checkpoint = look_at(known.folder)
     tasks = VECTORS if kind_of(name) == "embedder" else (*WRITING, "video")
     return Choice(
         name,

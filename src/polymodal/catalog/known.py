@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.catalog import hub
-from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
+from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at, open_checkpoint
 from polymodal.catalog.names import is_api_name
 from polymodal.catalog.opening import OPEN_CLIP
 from polymodal.catalog.opening import known_models as opened_by_name
 from polymodal.catalog.sources import PACKAGES, find_weights
 from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
+from polymodal.models.trust import NOTHING, Trust
 
 __all__ = ["KnownModel", "folder_bytes", "folder_of", "known_models", "pull", "remove", "show"]
 
@@ -123,8 +124,11 @@ def folder_of(name: str) -> Path:
     raise ModelUnavailable(f"{name} is not on this machine. Run: polymodal models pull {name}")
 
 
-def pull(name: str, *, allow_pickle: bool = False) -> Path:
+def pull(name: str, *, trust: Trust = NOTHING) -> Path:
     """Get a model's weights onto this machine, whole and checked, so that it works offline.
+
+    Args:
+        trust: which of its pickles and code to get as well; nothing of them is opened.
 
     Raises:
         UsageError: there is nothing to get: see `folder_of`.
@@ -152,7 +156,7 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
     if not is_checkpoint_name(name):
         raise ModelUnavailable(f"no model is called {name!r}.{_near(name)}{_hint(name)}")
     kind_of(name)
-    return open_checkpoint(name, allow_pickle=allow_pickle).folder
+    return open_checkpoint(name, trust=trust).folder
 
 
 def remove(name: str) -> int:
@@ -264,7 +268,7 @@ def _looked_at(folder: Path, does: str) -> tuple[dict[str, Any], str]:
     if (folder / "model.bin").is_file() and (folder / "tokenizer.json").is_file():
         return {"format": "CTranslate2"}, SPEECH
     try:
-        checkpoint = open_checkpoint(str(folder), allow_pickle=True)
+        checkpoint = look_at(folder)
     except PolymodalError as error:
         return {"damaged": str(error)}, does
     details = {
@@ -273,6 +277,8 @@ def _looked_at(folder: Path, does: str) -> tuple[dict[str, Any], str]:
         "parameters": checkpoint.weights.parameters(),
         "pickled": checkpoint.weights.pickled,
     }
+    if checkpoint.code:
+        details["runs_code"] = f"{', '.join(checkpoint.code)}; only with --allow-remote-code NAME"
     return details, VERBS[kind_of(str(folder))]
 
 

@@ -15,6 +15,7 @@ from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, Embedder, ModelRequest
+from polymodal.models.trust import NOTHING, Trust
 from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def open_embedder(
     *,
     device: Device = "auto",
     precision: Precision = AS_IT_IS,
-    allow_pickle: bool = False,
+    trust: Trust = NOTHING,
 ) -> Embedder:
     """The embedder called `name`; its weights are read on first use.
 
@@ -42,7 +43,7 @@ def open_embedder(
             transformers', a hub's id (`org/name`, `org/name@revision`),
             `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
         precision: in which numbers a checkpoint's weights are held; others have but one.
-        allow_pickle: take pickled weights of a checkpoint that has no others.
+        trust: whether a checkpoint's pickles and code may be used.
 
     Raises:
         ModelUnavailable: when no source has it, with the nearest names that exist.
@@ -64,13 +65,11 @@ def open_embedder(
     if is_folder:
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(
-            name, device=device, precision=precision, allow_pickle=allow_pickle
-        )
-    return _by_name(name, device, precision, allow_pickle=allow_pickle)
+        return open_hub_embedder(name, device=device, precision=precision, trust=trust)
+    return _by_name(name, device, precision, trust=trust)
 
 
-def _by_name(name: str, device: Device, precision: Precision, *, allow_pickle: bool) -> Embedder:
+def _by_name(name: str, device: Device, precision: Precision, *, trust: Trust) -> Embedder:
     """What is neither packaged nor a folder."""
     family, _, variant = name.partition(":")
     if family == OPEN_CLIP:
@@ -83,9 +82,7 @@ def _by_name(name: str, device: Device, precision: Precision, *, allow_pickle: b
     if is_checkpoint_name(name):
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(
-            name, device=device, precision=precision, allow_pickle=allow_pickle
-        )
+        return open_hub_embedder(name, device=device, precision=precision, trust=trust)
     raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
 
 

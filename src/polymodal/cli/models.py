@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json, Quiet
+from polymodal.cli.options import AllowPickle, Json, Quiet
 from polymodal.cli.output import Output
 
 if TYPE_CHECKING:
@@ -89,7 +89,15 @@ def models_path(name: Name, json: Json = False) -> None:
     out.text(str(folder))
 
 
-def models_pull(name: Name, json: Json = False) -> None:
+def models_pull(
+    name: Name,
+    allow_pickle: AllowPickle = False,
+    allow_remote_code: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Get the code of this checkpoint too; nothing is run."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Get a model's weights onto this machine, checked, so that it works offline.
 
     POLYMODAL_OFFLINE=1 never asks a network: what is there is checked all the same.
@@ -99,9 +107,10 @@ def models_pull(name: Name, json: Json = False) -> None:
     With --json a line is {"name", "folder", "size_bytes"}.
     """
     from polymodal.catalog.known import folder_bytes, pull
+    from polymodal.models.trust import Trust
 
     out = Output(as_json=json)
-    folder = pull(name)
+    folder = pull(name, trust=Trust(allow_pickle, tuple(allow_remote_code or ())))
     size_bytes = folder_bytes(folder)
     out.line({"name": name, "folder": str(folder), "size_bytes": size_bytes})
     out.text(f"{name}: {size(size_bytes)} in {folder}")
