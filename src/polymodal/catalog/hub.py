@@ -24,6 +24,7 @@ from polymodal.models.tensorfiles import find_weight_files, is_pickle
 from polymodal.models.trust import NOTHING, Trust, code_files
 
 __all__ = [
+    "cached_file",
     "cached_folder",
     "cached_names",
     "fetch",
@@ -101,6 +102,14 @@ def fetch_file(name: str, repo: str, file: str) -> Path:
         return Path(library.hf_hub_download(repo, file))
     except Exception as error:  # the library's, its HTTP client's, the disk's
         raise _failure(name, error) from error
+
+
+def cached_file(repo: str, file: str) -> Path | None:
+    """One file of a repository, where the cache has it."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    cached = _library(repo).try_to_load_from_cache(repo, file)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def fetch(name: str, *, trust: Trust = NOTHING) -> Path:

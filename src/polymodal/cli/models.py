@@ -24,12 +24,17 @@ __all__ = [
     "models_unload",
 ]
 
+LABEL = 15
+"""Width of the names of what `show` tells."""
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name, folder or hub id, as -m takes it.")
 ]
 
 
 def models_list(
+    family: Annotated[
+        str, typer.Option(metavar="NAME", help="Only these; of open_clip, all that it knows.")
+    ] = "",
     here: Annotated[
         bool, typer.Option("--here", help="Only those whose weights are on this machine.")
     ] = False,
@@ -39,13 +44,15 @@ def models_list(
 
     Other checkpoints of the families in docs/models.md work too, by folder or hub id.
 
+    Example: polymodal models list --family open_clip
+
     With --json a line is {"name", "does", "family", "licence", "folder", "size_bytes"} and what
     else is known of the model.
     """
     from polymodal.catalog.known import known_models
 
     out = Output(as_json=json)
-    rows = known_models(here=here)
+    rows = known_models(here=here, family=family)
     for row in rows:
         out.line(row.to_dict())
     out.table(
@@ -68,9 +75,9 @@ def models_show(name: Name, json: Json = False) -> None:
     values = model.to_dict()
     out.line(values)
     values["size_bytes"] = None
-    out.text(f"{'name':<12}{model.name}")
+    _tell(out, "name", model.name, 0)
     if model.size_bytes is not None:
-        out.text(f"{'on disk':<12}{size(model.size_bytes)}")
+        _tell(out, "on disk", size(model.size_bytes), 0)
     for key, value in values.items():
         if key != "name" and value not in (None, "", [], {}):
             _tell(out, key, value, 0)
@@ -220,4 +227,4 @@ def _tell(out: Output, key: str, value: Any, depth: int) -> None:
             out.text(f"{'  ' * (depth + 1)}- {inner}")
     else:
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        out.text(f"{label:<12}{' ' if len(label) >= 12 else ''}{shown}")
+        out.text(f"{label:<{LABEL}}{' ' if len(label) >= LABEL else ''}{shown}")

@@ -165,11 +165,12 @@ class HubGenerator:
                     for piece in self._streamed(loaded, ready, options):
                         told += len(piece) if isinstance(piece, str) else 0
                         yield piece
-                    return
                 except NotEnoughMemory:
                     # What was told cannot be taken back; where nothing was, it can begin anew.
                     if told or attempt:
                         raise self._too_much(ready, told) from None
+                else:
+                    return
                 self._weights.make_room()
 
     def _streamed(
