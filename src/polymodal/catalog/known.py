@@ -356,6 +356,8 @@ def _api(name: str) -> KnownModel:
         details["price"] = {
             "input_usd_per_million_tokens": price.input_usd,
             "output_usd_per_million_tokens": price.output_usd,
+            "audio_input_usd_per_million_tokens": price.audio_input_usd,
+            "audio_tokens_per_second": model.audio_tokens_s or None,
             "read": price.read.isoformat() if price.read else None,
             "source": price.source,
         }
