@@ -91,3 +91,15 @@ def test_a_damaged_checkpoint_is_listed_with_what_is_wrong(
     weights = (folder / "model.safetensors").resolve()
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "no whole safetensors" in show("org/clip-cut").details["damaged"]
+
+
+@pytest.mark.parametrize("name", ["starter", "gemini:gemini-3.5-flash", "whisper-base"])
+def test_what_is_shown_fits_the_terminal(name: str) -> None:
+    shown = run("show", name).stdout
+    assert max(len(line) for line in shown.splitlines() if "/" not in line) < 80
+    told = json.loads(run("show", name, "--json").stdout)
+    words = " ".join(shown.split())
+    assert told["name"] in words
+    for part in told.values():
+        limits = part.get("limits", []) if isinstance(part, dict) else []
+        assert all(limit in words for limit in limits)

@@ -24,8 +24,8 @@ __all__ = [
     "models_unload",
 ]
 
-LABEL = 15
-"""Width of the names of what `show` tells."""
+LEAST_WIDTH = 30
+"""Of what `show` tells, beside its name."""
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name, folder or hub id, as -m takes it.")
 ]
@@ -74,13 +74,10 @@ def models_show(name: Name, json: Json = False) -> None:
     model = show(name)
     values = model.to_dict()
     out.line(values)
-    values["size_bytes"] = None
-    _tell(out, "name", model.name, 0)
-    if model.size_bytes is not None:
-        _tell(out, "on disk", size(model.size_bytes), 0)
-    for key, value in values.items():
-        if key != "name" and value not in (None, "", [], {}):
-            _tell(out, key, value, 0)
+    size_bytes = values.pop("size_bytes")
+    name = values.pop("name")
+    on_disk = None if size_bytes is None else size(size_bytes)
+    _tell(out, {"name": name, "on disk": on_disk, **values}, 0)
 
 
 def models_path(name: Name, json: Json = False) -> None:
@@ -213,18 +210,32 @@ def _here(row: KnownModel) -> str:
     return size(row.size_bytes)
 
 
-def _tell(out: Output, key: str, value: Any, depth: int) -> None:
-    """A value under its name, tables and lists indented."""
-    label = f"{'  ' * depth}{key.replace('_', ' ')}"
-    if isinstance(value, Mapping):
-        out.text(label)
-        for each, inner in value.items():
-            if inner not in (None, "", [], {}):
-                _tell(out, each, inner, depth + 1)
-    elif isinstance(value, list):
-        out.text(label)
-        for inner in value:
-            out.text(f"{'  ' * (depth + 1)}- {inner}")
-    else:
-        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        out.text(f"{label:<{LABEL}}{' ' if len(label) >= LABEL else ''}{shown}")
+def _tell(out: Output, values: Mapping[str, Any], depth: int) -> None:
+    """Values under their names; tables and lists indented, long words wrapped."""
+    from polymodal.cli.tables import line_width
+
+    shown = {key: value for key, value in values.items() if value not in (None, "", [], {})}
+    flat = [key for key, value in shown.items() if not isinstance(value, Mapping | list)]
+    label_width = 2 * depth + max(map(len, flat), default=0) + 2
+    for key, value in shown.items():
+        label = f"{'  ' * depth}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            out.text(label)
+            _tell(out, value, depth + 1)
+        elif isinstance(value, list):
+            out.text(label)
+            for each in value:
+                _wrapped(out, f"{'  ' * (depth + 1)}- ", str(each), line_width())
+        else:
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            text = f"{value:,}" if is_count else str(value)
+            _wrapped(out, label.ljust(label_width), text, line_width())
+
+
+def _wrapped(out: Output, label: str, text: str, width: int) -> None:
+    import textwrap
+
+    room = max(LEAST_WIDTH, width - 1 - len(label))
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        out.text((label if number == 0 else " " * len(label)) + line)
