@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_generator_name, no_vectors
+from polymodal.catalog.names import full_name, is_generator_name, no_vectors
 from polymodal.errors import UsageError
 from polymodal.models.trust import Trust
 from polymodal.runtime.shapes import gather, is_one, listed, only
@@ -100,7 +100,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
             dtype, quantize: in which numbers a checkpoint's weights are held: "float32",
                 "bfloat16", "float16" or "auto"; and "8bit" or "4bit".
         """
-        self._model = model
+        self._model = full_name(model) if isinstance(model, str) else model
         self._device = device
         self._limits = limits
         self._home = None if home is None else Path(home)

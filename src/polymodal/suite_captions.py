@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_api_name, is_generator_name
+from polymodal.catalog.names import full_name, is_api_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather
 from polymodal.suite_parts import SuiteParts, only_for_generators
@@ -145,7 +145,7 @@ class CaptionVerbs(SuiteParts):
                 f"{wanted} is no generator, such as openai:MODEL, anthropic:MODEL, gemini:MODEL,"
                 " openai:MODEL@URL, or the folder or hub id of a checkpoint that writes."
             )
-        key = os.fspath(wanted)
+        key = full_name(os.fspath(wanted))
         with self._lock:
             if key not in self._generators:
                 self._generators[key] = self._opened(key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from polymodal.catalog.names import is_generator_name
+from polymodal.catalog.names import full_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.suite_parts import SuiteParts
 
@@ -154,6 +154,7 @@ class JudgingVerbs(SuiteParts):
         """The vectors of a model; of one that is open already, that one."""
         from polymodal.models.precision import AS_IT_IS
 
+        model = full_name(model)
         if model == "starter":  # a tier that stays as it is where another one is loaded smaller
             own = is_generator_name(self._model) or (
                 self._model == "starter" and self._precision() == AS_IT_IS

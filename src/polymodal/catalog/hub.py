@@ -34,6 +34,7 @@ __all__ = [
     "known_checkpoints",
     "offline",
     "remove_cached",
+    "short_names",
 ]
 
 Result = TypeVar("Result")
@@ -51,6 +52,12 @@ def known_checkpoints() -> Mapping[str, Mapping[str, str]]:
     """Rows of `hub-models.toml` by id: family, verbs, licence."""
     file = files("polymodal.catalog") / "hub-models.toml"
     return {each["id"]: each for each in tomllib.loads(file.read_text("utf-8"))["models"]}
+
+
+@cache
+def short_names() -> Mapping[str, str]:
+    """Ids of the known checkpoints by what stands after their slash, in small letters."""
+    return {each.rpartition("/")[2].lower(): each for each in known_checkpoints()}
 
 
 def is_hub_id(name: str) -> bool:

@@ -25,7 +25,7 @@ from polymodal.catalog.known_openclip import (
     is_openclip,
     pulled,
 )
-from polymodal.catalog.names import is_api_name
+from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.opening import OPEN_CLIP
 from polymodal.catalog.opening import known_models as opened_by_name
 from polymodal.catalog.sources import PACKAGES, find_weights
@@ -129,6 +129,7 @@ def show(name: str) -> KnownModel:
     Raises:
         ModelUnavailable: no model is called that, with the nearest names that exist.
     """
+    name = full_name(name)
     if name in PACKAGES:
         return _packaged(name)
     if name == WHISPER:
@@ -181,6 +182,7 @@ def pull(name: str, *, trust: Trust = NOTHING) -> Path:
         UsageError: there is nothing to get: see `folder_of`.
         ModelUnavailable: no source has it, or POLYMODAL_OFFLINE forbids to ask.
     """
+    name = full_name(name)
     _with_files(name)
     if name in PACKAGES:
         weights = find_weights(name)
@@ -211,6 +213,7 @@ def remove(name: str) -> int:
         UsageError: they are not polymodal's to delete: a folder of yours, an installed package.
         ModelUnavailable: they are not on this machine.
     """
+    name = full_name(name)
     _with_files(name)
     if name in PACKAGES:
         package = PACKAGES[name][1]

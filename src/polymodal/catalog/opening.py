@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.cards import Card, parse_card
 from polymodal.catalog.checkpoints import is_checkpoint_name
-from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
+from polymodal.catalog.hub import short_names
+from polymodal.catalog.names import API_FAMILIES, full_name, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.precision import AS_IT_IS, Precision, check_device
@@ -40,8 +41,8 @@ def open_embedder(
 
     Args:
         name: a packaged model (`starter`), the path of a folder in the starter's layout or in
-            transformers', a hub's id (`org/name`, `org/name@revision`),
-            `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
+            transformers', a hub's id (`org/name`, `org/name@revision`) or a card's short name for
+            it, `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
         precision: in which numbers a checkpoint's weights are held; others have but one.
         trust: whether a checkpoint's pickles and code may be used.
 
@@ -52,6 +53,7 @@ def open_embedder(
             of a generator.
     """
     check_device(device)
+    name = full_name(name)
     if is_generator_name(name):
         raise no_vectors(name)
     if precision != AS_IT_IS and not is_checkpoint_name(name):
@@ -155,8 +157,12 @@ def _from_plugin(point: Any, request: ModelRequest) -> Embedder:
 
 
 def _unknown(name: str, known: list[str]) -> str:
+    from polymodal.catalog.generators import known_api_models
+
     looks_like_path = os.sep in name or name.startswith((".", "~"))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    names = [*known, *short_names()]
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    close += [each for each in known_api_models() if each.partition(":")[2] == name.lower()]
     family, colon, model = name.partition(":")
     if colon:  # for the verbs that a generator answers
         near = difflib.get_close_matches(family, (*API_FAMILIES, OPEN_CLIP), n=1)
