@@ -152,16 +152,9 @@ class JudgingVerbs(SuiteParts):
 
     def _vectors_of(self, model: str) -> TextVectors:
         """The vectors of a model; of one that is open already, that one."""
-        from polymodal.models.precision import AS_IT_IS
-
         model = full_name(model)
-        if model == "starter":  # a tier that stays as it is where another one is loaded smaller
-            own = is_generator_name(self._model) or (
-                self._model == "starter" and self._precision() == AS_IT_IS
-            )
-        else:
-            own = model == self._model
-        if own:
+        checks = model == "starter" and is_generator_name(self._model)
+        if checks or self._is_own(model):
             return self._checking_vectors()
         if model not in self._opened_vectors:
             from polymodal.catalog.opening import open_embedder
@@ -180,6 +173,12 @@ class JudgingVerbs(SuiteParts):
             self._opened_vectors[model] = TextVectors(self._kept(opened, model))
         return self._opened_vectors[model]
 
+    def _is_own(self, model: str) -> bool:
+        """Whether it is the suite's, as a tier needs it: the starter has but one precision."""
+        from polymodal.models.precision import AS_IT_IS
+
+        return model == self._model and (model != "starter" or self._precision() == AS_IT_IS)
+
     @cached_property
     def _opened_vectors(self) -> dict[str, TextVectors]:
         return {}
@@ -187,7 +186,7 @@ class JudgingVerbs(SuiteParts):
     @cached_property
     def _starter_captioner(self) -> Captioner:
         """The starter's captioner on its embedder; the suite's own where it is the starter."""
-        if self._model == "starter":
+        if self._is_own("starter"):
             return self.captioner()
         from polymodal.catalog.captioners import open_captioner
 
