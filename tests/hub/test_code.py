@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ from polymodal.catalog.known import show
 from polymodal.catalog.names import is_generator_name
 from polymodal.catalog.opening import open_embedder
 from polymodal.models.trust import Trust
-from tests.hub import tiny
 from tests.hub.server import COMMIT, Hub
-from tests.hub.test_refused import changed, command
+from tests.hub.test_refused import changed
+from tests.hub.test_verbs import command
 
 Get = Callable[[str], Path]
 
@@ -43,16 +42,20 @@ class Mine(CLIPModel):
         found.pooler_output = -found.pooler_output
         return found
 """
-SHOUTED = """
+SPOKEN = """
 from pathlib import Path
 
-from transformers import LlavaForConditionalGeneration
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 Path({mark!r}).touch()
 
 
-class Mine(LlavaForConditionalGeneration):
-    pass
+class MineConfig(Qwen2Config):
+    model_type = "mine-text"
+
+
+class Mine(Qwen2ForCausalLM):
+    config_class = MineConfig
 """
 
 
@@ -109,25 +112,43 @@ def test_named_it_runs_and_is_recorded(mine: Path, mark: Path, checkpoint: Get) 
 
 
 def test_a_family_that_is_known_runs_its_code_only_when_named(
+    mine: Path, mark: Path, checkpoint: Get
+) -> None:
+    changed(mine, model_type="clip", auto_map={"AutoModel": "modeling_mine.Mine"})
+    wanted = open_embedder(str(checkpoint("clip")), device="cpu").embed_texts(["cat"])
+    plain = open_embedder(str(mine), device="cpu")
+    np.testing.assert_array_equal(plain.embed_texts(["cat"]), wanted)
+    assert not mark.exists()
+    named = open_embedder(str(mine), device="cpu", trust=Trust(code=(str(mine),)))
+    np.testing.assert_allclose(named.embed_texts(["cat"]), -wanted, atol=1e-6)
+    assert mark.exists()
+    assert named.space.fingerprint != plain.space.fingerprint
+
+
+def test_a_model_that_writes_runs_its_code_when_named(
     checkpoint: Get, tmp_path: Path, mark: Path
 ) -> None:
-    folder = shutil.copytree(checkpoint("llava"), tmp_path / "mine-llava")
-    (folder / "modeling_mine.py").write_text(SHOUTED.format(mark=str(mark)))
-    changed(folder, auto_map={"AutoModelForImageTextToText": "modeling_mine.Mine"})
-    asked = [[pm.Message.user(tiny.picture(1), "What is this?")]]
-    options = pm.GenerationOptions(max_tokens=4)
-    plain = open_hub_generator(str(folder), device="cpu")
-    (wanted,) = plain.generate(asked, options)
+    folder = shutil.copytree(checkpoint("qwen2_text"), tmp_path / "mine-text")
+    (folder / "modeling_text.py").write_text(SPOKEN.format(mark=str(mark)))
+    named = {"AutoConfig": "modeling_text.MineConfig"}
+    named["AutoModelForCausalLM"] = "modeling_text.Mine"
+    changed(folder, model_type="mine-text", auto_map=named)
+    asked = [[pm.Message.user("What is this?")]]
+    options = pm.GenerationOptions(max_tokens=6)
+    (wanted,) = open_hub_generator(str(checkpoint("qwen2_text")), device="cpu").generate(
+        asked, options
+    )
+    assert is_generator_name(str(folder))
+    with pytest.raises(pm.ModelUnavailable, match="only where the checkpoint is named"):
+        pm.Suite(str(folder), device="cpu").generator()
     assert not mark.exists()
-    trust = Trust(code=(str(folder),))
-    named = open_hub_generator(str(folder), device="cpu", trust=trust)
-    (found,) = named.generate(asked, options)
+    generator = pm.Suite(str(folder), device="cpu", allow_remote_code=[str(folder)]).generator()
+    (found,) = generator.generate(asked, options)
     assert mark.exists()
     assert isinstance(found, pm.Generation)
     assert isinstance(wanted, pm.Generation)
-    assert found.text == wanted.text
-    assert named.info.revision.endswith(" with its code")
-    assert not plain.info.revision.endswith(" with its code")
+    assert (found.text, found.tokens) == (wanted.text, wanted.tokens)
+    assert generator.info.revision.endswith(" with its code")
 
 
 def test_a_processor_s_code_is_held_to_the_same(
@@ -188,13 +209,12 @@ def test_a_layout_from_before_transformers_had_the_family_names_the_new_one(mine
         is_generator_name(str(mine))
 
 
-def test_the_command_line_names_it_too(mine: Path, mark: Path, tmp_path: Path) -> None:
+def test_the_command_line_names_it_too(mine: Path, mark: Path) -> None:
     asked = ("embed", "--text", "red", "-m", str(mine), "--device", "cpu", "--json")
-    where: dict[str, Any] = {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-    refused = command(*asked, **where)
-    assert refused.returncode == 3, refused.stderr
+    refused = command(*asked)
+    assert refused.exit_code == 3, refused.stderr
     assert "--allow-remote-code" in refused.stderr
     assert not mark.exists()
-    taken = command(*asked, "--allow-remote-code", str(mine), **where)
-    assert taken.returncode == 0, taken.stderr
+    taken = command(*asked, "--allow-remote-code", str(mine))
+    assert taken.exit_code == 0, taken.stderr
     assert mark.exists()

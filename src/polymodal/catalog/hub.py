@@ -304,7 +304,7 @@ def remove_cached(name: str) -> int:
     """
     library = _library(name)
     repo, revision = _parts(name)
-    info = library.scan_cache_dir() if _cache_folder().is_dir() else None
+    info = library.scan_cache_dir(_cache_folder()) if _cache_folder().is_dir() else None
     hashes = [
         each.commit_hash
         for found in (info.repos if info is not None else ())

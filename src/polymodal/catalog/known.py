@@ -168,6 +168,7 @@ def folder_of(name: str) -> Path:
     model = show(name)
     if model.folder is not None:
         return model.folder
+    name = model.name
     _with_files(name)
     raise ModelUnavailable(f"{name} is not on this machine. Run: polymodal models pull {name}")
 
