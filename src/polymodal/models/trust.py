@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.errors import ModelUnavailable
-from polymodal.models.tensorfiles import read_json
 
 __all__ = ["NOTHING", "Trust", "code_files", "needs_code"]
 
@@ -54,6 +53,8 @@ def code_files(folder: Path) -> tuple[str, ...]:
         ModelUnavailable: its code lies in another repository.
         DamagedWeights: a JSON file cannot be read.
     """
+    from polymodal.models.tensorfiles import read_json
+
     present = [folder / name for name in FILES if (folder / name).is_file()]
     classes = {each for path in present for each in _classes(read_json(path).get(NAMED))}
     for each in sorted(classes):
