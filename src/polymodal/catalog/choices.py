@@ -19,7 +19,7 @@ from typing import Any
 from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
-from polymodal.catalog.names import is_api_name
+from polymodal.catalog.names import full_name, is_api_name
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
 __all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
@@ -147,6 +147,7 @@ def choice_of(name: str) -> Choice:
     Raises:
         ModelUnavailable: no model is called that; with the nearest names.
     """
+    name = full_name(name)
     if name == "starter":
         return _starter()
     if is_api_name(name):
