@@ -92,8 +92,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
             budget_usd: what generators behind APIs may cost; a request that could pass it is not
                 sent, and is a `BudgetExceeded` in its place. None only counts (`spending`).
             allow_pickle: take pickled weights of a checkpoint that has no others.
-            allow_remote_code: checkpoints, named exactly as they are asked for, whose own Python
-                code may run with all that this process may.
+            allow_remote_code: checkpoints, named as they are asked for, whose own code may run.
             memory: what all models may take, on the host and on each accelerator: bytes, or "8GB";
                 80 % of what is free by default. The longest idle make room for others.
             ttl_s: unload what was idle for so many seconds; never by default.
@@ -114,10 +113,8 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
         self._stream_limits = stream_limits
         self._budget_usd = budget_usd
         self._trust = Trust(allow_pickle, tuple(allow_remote_code))
-        self._memory = memory
-        self._ttl_s = ttl_s
-        self._dtype = dtype
-        self._quantize = quantize
+        self._memory, self._ttl_s = memory, ttl_s
+        self._dtype, self._quantize = dtype, quantize
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
