@@ -153,7 +153,7 @@ def choices_for(task: str) -> list[Choice]:
     if task in WRITING:
         from polymodal.catalog.generators import known_api_models
 
-        found += [_api(name) for name in known_api_models()]
+        found += [_api(name) for name in known_api_models(aliases=False)]
     return found
 
 

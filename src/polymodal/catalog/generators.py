@@ -96,9 +96,18 @@ def read_model(name: str) -> ApiModel:
     return ApiModel(name, parts.model, price=price, **behaviour)
 
 
-def known_api_models() -> list[str]:
-    """Names that have a card; others of the same families can be asked as well."""
-    return [f"{family}:{model}" for family in API_FAMILIES for model in _cards(family)[1]]
+def known_api_models(*, aliases: bool = True) -> list[str]:
+    """Names that have a card; others of the same families can be asked as well.
+
+    Args:
+        aliases: every name of a model, not only its own.
+    """
+    return [
+        f"{family}:{model}"
+        for family in API_FAMILIES
+        for model, card in _cards(family)[1].items()
+        if aliases or model == card["id"]
+    ]
 
 
 def scores_of(name: str) -> Sequence[Mapping[str, Any]]:

@@ -1,7 +1,8 @@
 """What candidates are held against: the best that was measured here, or that is published.
 
 Notable: only scores of one test are compared, the one that most of the candidates were put to. A
-model behind an API does not raise the bar for those that run here.
+model behind an API does not raise the bar for those that run here, and the starter's own scores are
+nobody's bar where others were published.
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ def _best_measured(measured: Sequence[Measurement]) -> Measurement:
 
 
 def _usual_test(choices: Sequence[Choice], task: str) -> str:
-    """The test that most of them have a published score of; of several, the first there is."""
-    metrics = [score.metric for each in choices for score in each.scores_for(task)]
+    """The test that most of them have a published score of; of several, the first there is.
+
+    What this project measured of the starter counts only where nothing is published.
+    """
+    found = [score for each in choices for score in each.scores_for(task)]
+    metrics = [score.metric for score in found if not score.own] or [each.metric for each in found]
     return max(metrics, key=metrics.count, default="")

@@ -117,14 +117,13 @@ def _print_selection(selection: Selection, out: Output) -> None:
             "yes" if each.choice.folder is not None else "-",
         ]
         for each in selection.ranked
+        if not _unknown_api(each)
     ]
     out.table(["model", "memory", "in", "score", "here"], rows, paths=(0,), numbers=(1, 3))
     if selection.best is None:
         out.text(f"Nothing fits into {budget}.")
-    elif selection.metric and any(each.measured is None for each in selection.ranked):
-        starred = any(_of_another_test(each, selection) for each in selection.ranked)
-        other = "; * of another test, not comparable" if starred else ""
-        _wrapped(out, f"score: {selection.metric}, published{other}", "")
+    else:
+        _print_legend(selection, out)
     for each in selection.ranked[:SHOWN_REASONS]:
         _print_reasons(each, out)
     if len(selection.ranked) > SHOWN_REASONS:
@@ -138,6 +137,24 @@ def _print_selection(selection: Selection, out: Output) -> None:
             reasons.setdefault(left.reason, []).append(left.name)
         for reason, names in reasons.items():
             _wrapped(out, f"{reason}: {', '.join(names)}", "  ")
+
+
+def _print_legend(selection: Selection, out: Output) -> None:
+    """What the scores of the table are, and whom it leaves to a line."""
+    shown = [each for each in selection.ranked if each.measured is None]
+    if any(each.published is not None for each in shown):
+        own = all(each.published.own for each in shown if each.published is not None)
+        starred = any(_of_another_test(each, selection) for each in shown)
+        other = "; * of another test, not comparable" if starred else ""
+        whose = "measured by this project" if own else "published"
+        _wrapped(out, f"score: {selection.metric}, {whose}{other}", "")
+    apis = [each.choice.name for each in selection.ranked if _unknown_api(each)]
+    if apis:
+        _wrapped(out, f"behind an API, no score known: {', '.join(apis)}", "")
+
+
+def _unknown_api(each: Candidate) -> bool:
+    return each.choice.behind_api and each.measured is None and each.published is None
 
 
 def _print_reasons(each: Candidate, out: Output) -> None:
