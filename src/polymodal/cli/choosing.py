@@ -72,12 +72,12 @@ def models_select(
     """Choose a model for a task: smallest capable first, with reasons for and against.
 
     Tasks: search, classify, few-shot, moderate, caption, vqa, complex-vqa, document, transcribe,
-    video. Scores are published ones with their source, or measured here with --measure; those are
-    kept, and used from then on. See docs/choosing.md.
+    video. Scores are published ones with their source, compared within one test; or measured here
+    with --measure, kept, and used from then on. See docs/choosing.md.
 
     Example: polymodal models select --task search --memory 2GB --licence permissive
 
-    With --json one line: {"task", "date", "memory_bytes", "ranked", "rejected"}.
+    With --json one line: {"task", "date", "metric", "memory_bytes", "ranked", "rejected"}.
     """
     from polymodal.choosing.front import select
 
