@@ -46,6 +46,7 @@ PUBLISHED = {  # millions of parameters, as the hub and open_clip's model_profil
     "Qwen/Qwen3-VL-2B-Instruct": 2130,
     "Qwen/Qwen3-VL-4B-Instruct": 4440,
     "Qwen/Qwen3-VL-8B-Instruct": 8770,
+    "OpenGVLab/InternVL3-1B-hf": 938.2,  # its file: 1,876,478,048 bytes, two a number
     "llava-hf/llava-1.5-7b-hf": 7063,
     "google/paligemma-3b-mix-224": 2923,
     "Salesforce/blip2-opt-2.7b-coco": 3745,
@@ -201,7 +202,7 @@ def test_every_task_has_a_model_and_every_card_can_be_worked_out() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_numbers_of_cards_are_those_that_are_published(name: str) -> None:
     found = shape_of(choice_of(name).config, name).parameters
-    assert found / 1e6 == pytest.approx(PUBLISHED[name], rel=0.03)
+    assert found / 1e6 == pytest.approx(PUBLISHED[name], rel=0.01)
 
 
 def test_the_smallest_that_is_not_clearly_worse_comes_first() -> None:
@@ -211,6 +212,15 @@ def test_the_smallest_that_is_not_clearly_worse_comes_first() -> None:
     assert [each.capable for each in selection.ranked] == [True, True, False, False]
     assert any(SOURCE in reason for reason in selection.ranked[0].for_)
     assert any("no score" in reason for reason in selection.ranked[3].against)
+
+
+def test_a_large_model_squeezed_to_fit_is_not_the_smaller_one() -> None:
+    sizes = [choice_of(f"Qwen/Qwen3-VL-{size}-Instruct") for size in ("8B", "4B")]
+    asked = replace(needs(), task="complex-vqa", memory_bytes=24 * 10**9)
+    first, second = rank(sizes, asked, (), "2026-11-28").ranked
+    assert (first.choice.name, first.precision) == ("Qwen/Qwen3-VL-4B-Instruct", "float32")
+    assert second.capable and second.precision == "bfloat16"
+    assert second.memory_bytes < first.memory_bytes
 
 
 def test_what_was_measured_here_outranks_what_was_published() -> None:

@@ -4,7 +4,8 @@ Notable: smallest capable first. Capable is a model whose score is not clearly b
 fits: measured on the user's own data, its 95 % interval reaches the best one's; published, it has
 nine tenths of it, of the test that most of those that fit were put to. A model without a score of
 that test is never called capable: it comes after those with one. Models behind an API do not raise
-the bar for those that run here, and come after those of them that are capable.
+the bar for those that run here, and come after those of them that are capable. Small is what takes
+little in one and the same precision, whatever each has to be squeezed into to fit.
 """
 
 from __future__ import annotations
@@ -261,9 +262,10 @@ def _candidate(fitted: _Fitted, needs: Needs, bar: Bar) -> Candidate:
 
 
 def _order(each: Candidate, bar: Bar) -> tuple[Any, ...]:
-    """Capable by memory, APIs last; then those with a score, best first; the rest by memory."""
+    """Capable by size, APIs last; then those with a score, best first; the rest by size."""
+    size = _whole_bytes(each.choice)
     if each.capable:
-        return (0, each.choice.behind_api, each.memory_bytes, each.choice.name)
+        return (0, each.choice.behind_api, size, each.choice.name)
     if each.measured is not None:
         sign = 1 if counts_down(each.measured.metric) else -1
         return (1, sign * each.measured.value, each.choice.name)
@@ -271,4 +273,11 @@ def _order(each: Candidate, bar: Bar) -> tuple[Any, ...]:
         sign = 1 if each.published.less_is_better else -1
         return (1, sign * each.published.value, each.choice.name)
     unscored = each.published is None
-    return (3 if each.choice.behind_api else 2, unscored, each.memory_bytes, each.choice.name)
+    return (3 if each.choice.behind_api else 2, unscored, size, each.choice.name)
+
+
+def _whole_bytes(choice: Choice) -> int:
+    """What it takes before it is squeezed into the memory there is."""
+    if choice.behind_api:
+        return 0
+    return footprint(choice, usual_load(choice, choice.dtype or "float32"))[0]

@@ -277,7 +277,7 @@ def models_plan(
     """Plan a deployment: devices, precision, replicas, memory, and what breaks first.
 
     The file names devices and models with their rates and latency targets: docs/choosing.md. Where
-    a model that writes runs on a GPU, the command line of vLLM is printed; --write also puts
+    a model that writes runs on a GPU, vLLM's command line is printed, or why not; --write also puts
     vllm.sh and compose.yaml into a folder.
 
     With --json one line: {"models", "devices", "breaks_first", "problems"}. Exit code 1 where the
