@@ -84,7 +84,8 @@ def zero_shot(
             raise UsageError(f"the template {template!r} needs one {{}} for the label.")
     kinds: Mapping[str, Sequence[str]] = getattr(calibration, "kinds", {})
     phrases = [[noun_phrase(text) for text in each] for each in descriptions.values()]
-    groups, firsts = [], []
+    groups: list[list[str]] = []
+    firsts: list[int] = []
     for each in phrases:
         firsts.append(len(groups))
         groups += _rows(each, kinds)
