@@ -134,13 +134,12 @@ def main() -> None:
     print("| what is seen | validation | spread of draws | leave-one-out |\n|---|---|---|---|")
     for size in (256, 320):
         own, cells = look(paths, size, False)
-        other, other_cells = look(paths, size, True)
-        pair, places = (own + other) / 2, (cells.astype(np.float32) + other_cells) / 2
+        pair = (own + look(paths, size, True)[0]) / 2
         alone = kernel(pair, train, own)
         score(f"{size} px; mirrored in training", alone, labels, train)
         both = kernel(pair, train)
         score(f"{size} px; mirrored in training and after", both, labels, train)
-        with_cells = alone + kernel(places, train, cells)
+        with_cells = alone + kernel(cells, train)
         score(f"{size} px and cells; mirrored in training", with_cells, labels, train)
 
 
