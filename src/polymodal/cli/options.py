@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "DEFAULT_COLLECTION",
     "AllowPickle",
+    "Assign",
     "Budget",
     "CollectionName",
     "Count",
@@ -51,6 +52,10 @@ Writer = Annotated[
         metavar="NAME",
         help="A model's name, folder or hub id, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
     ),
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
 AllowPickle = Annotated[
     bool,

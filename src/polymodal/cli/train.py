@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json, Quiet
+from polymodal.cli.options import Assign, Json, Quiet
 from polymodal.cli.output import Output
 from polymodal.errors import MissingDependency, UsageError
 
@@ -33,10 +33,6 @@ Into = Annotated[
 Start = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", help="What to start from: a folder or hub id."),
-]
-Assign = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
 Validation = Annotated[
     str | None, typer.Option(metavar="DATA", help="What to measure on while training.")

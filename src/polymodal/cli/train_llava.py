@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json, Quiet
+from polymodal.cli.options import Assign, Json, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.train import (
     AcceptChanges,
-    Assign,
     DryRun,
     Into,
     Processes,
