@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.catalog.shapes import Shape, shape_of
+from polymodal.models.hub_families import BRIDGED
 
 __all__ = ["Estimate", "Load", "estimate", "visual_tokens"]
 
@@ -144,6 +145,8 @@ def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> in
     vision = config.get("vision_config")
     if not isinstance(vision, Mapping) or family in {"clip", "siglip", "siglip2", "mllama"}:
         return 0
+    if family in BRIDGED:
+        return int(config.get("image_seq_length", 1))
     patch = _first(vision.get("patch_size"), 14)
     side = _first(vision.get("image_size"), 0)
     grid = side // patch if side else 0

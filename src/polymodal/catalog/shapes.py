@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.errors import UsageError
+from polymodal.models.hub_families import BRIDGED
 
 __all__ = ["Decoder", "Shape", "Tower", "shape_of"]
 
@@ -172,6 +173,8 @@ def _decoder(config: Config, whole: Config, read: _Reader) -> Decoder:
 def _bridge(family: str, config: Config, into: int, width: int, read: _Reader) -> int:
     """Numbers between eyes (of width `into`) and language, by how the family joins them."""
     vision = config["vision_config"]
+    if family in BRIDGED:
+        return read.number(config, "bridge_parameters")
     if family.startswith("qwen"):
         merged = into * read.number(vision, "spatial_merge_size", default=2) ** 2
         deeper = vision.get("deepstack_visual_indexes")

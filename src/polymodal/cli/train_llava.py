@@ -44,7 +44,10 @@ def align(
     ],
     language: Annotated[str, typer.Option(metavar="NAME", help="The language model.")],
     output: Into,
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="llava15_stage1.")] = "llava15_stage1",
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="llava15_stage1, blip2_stage2, flamingo or nanovlm."),
+    ] = "llava15_stage1",
     assign: Assign = None,
     images: Images = None,
     validation: Validation = None,
@@ -57,19 +60,19 @@ def align(
 ) -> None:
     """Join a vision tower and a language model (stage 1 of LLaVA).
 
-    Only the projector between them trains. FOLDER becomes one model, which `train instruct -m
-    FOLDER` goes on from.
+    Only the projector between them trains; other recipes join and train otherwise. FOLDER becomes
+    one model, which `train instruct -m FOLDER` goes on from.
     """
     require_training()
-    from polymodal.training.llava_model import assemble
-    from polymodal.training.llava_recipes import ALIGN
+    from polymodal.training.bridge_recipes import BUILDING
+    from polymodal.training.bridges import build as built
     from polymodal.training.settings import overridden, recipe_of
 
-    chosen = overridden(recipe_of(ALIGN, recipe), assign or [])
+    chosen = overridden(recipe_of(BUILDING, recipe), assign or [])
 
     def build() -> Any:
         tower = checkpoint_source(vision, any_kind=True)
-        return assemble(tower, checkpoint_source(language, any_kind=True), seed=chosen.seed)
+        return built(chosen, tower, checkpoint_source(language, any_kind=True))
 
     out = output_for(quiet, as_json=as_json)
     how = {"resume": resume, "accept_changes": accept_changes}

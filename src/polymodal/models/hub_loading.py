@@ -71,6 +71,17 @@ def transformers(name: str) -> Any:
     return library
 
 
+def _library(source: Source) -> Any:
+    """transformers; it knows our own forms too where the checkpoint is of one."""
+    library = transformers(source.name)
+    config = source.folder / "config.json"
+    if config.is_file() and '"polymodal_' in config.read_text(encoding="utf-8"):
+        from polymodal.models.hub_bridged import register
+
+        register()
+    return library
+
+
 def prepare(source: Source, auto_class: str) -> None:
     """Import what loading needs.
 
@@ -95,7 +106,7 @@ def load_model(
         ModelUnavailable: this transformers does not know the model.
         MissingDependency: a package that the model needs is not installed.
     """
-    library = transformers(source.name)
+    library = _library(source)
     settings = precision.settings(source.name, dtype, source.weights)
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
@@ -161,7 +172,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         ModelUnavailable: it needs code that comes with it.
         MissingDependency: a package that it needs is not installed.
     """
-    library = transformers(source.name)
+    library = _library(source)
     with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True

@@ -18,9 +18,12 @@ import torch
 from PIL import Image
 
 from polymodal.errors import UsageError
+from polymodal.models.hub_families import BRIDGED
 from polymodal.models.hub_loading import Source, load_model, load_processor, quietly, transformers
 from polymodal.training.chat import Chat
 from polymodal.training.llava_parts import (
+    LLAVA,
+    Form,
     add_image_token,
     beyond_patches,
     check_language,
@@ -28,6 +31,7 @@ from polymodal.training.llava_parts import (
     joined,
     load_tower,
     pixels_of,
+    room_of,
     stored_dtype,
     template_of,
 )
@@ -81,7 +85,7 @@ def load_llava(source: Source) -> Llava:
         UsageError: it is of another family; its tokenizer does not know the image token.
     """
     config = config_of(source)
-    if config.get("model_type") != "llava":
+    if config.get("model_type") not in ("llava", *BRIDGED):
         raise UsageError(
             f"{source.name} is of the family {config.get('model_type')!r}; what is trained here has"
             " the form of LLaVA 1.5 ('llava'): a folder of `polymodal train align`, or a checkpoint"
@@ -92,7 +96,7 @@ def load_llava(source: Source) -> Llava:
     return _whole(source.name, model, processor, _licences(model=source))
 
 
-def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
+def assemble(vision: Source, language: Source, *, seed: int, form: Form = LLAVA) -> Llava:
     """A model of two checkpoints, with a projector of random weights between them.
 
     Args:
@@ -114,16 +118,14 @@ def assemble(vision: Source, language: Source, *, seed: int) -> Llava:
     model = load_model(language, "AutoModelForCausalLM", "cpu", stored_dtype(language))
     image_id = add_image_token(language.name, tokenizer, model)
     with quietly(library):
-        whole = joined(language.name, tower, model, image_id, seed)
-        strategy = "default" if extra == 1 else "full"  # a lone class token is left out
-        whole.config.vision_feature_select_strategy = strategy
+        whole = joined(language.name, tower, model, image_id, seed, form)
+        lone = extra == 1 and not form.class_token  # a lone class token is left out
+        whole.config.vision_feature_select_strategy = "default" if lone else "full"
         processor = library.LlavaProcessor(
             images,
             tokenizer,
-            patch_size=tower.config.patch_size,
-            vision_feature_select_strategy=strategy,
-            num_additional_image_tokens=extra,
             chat_template=template_of(tokenizer),
+            **room_of(tower, pixels, extra, form),
         )
         tokenizer.chat_template = None  # the processor has it
     made = _whole(
