@@ -113,11 +113,13 @@ def output_for(quiet: bool, *, as_json: bool = False) -> Output:
     return Output(as_json=as_json and not others, quiet=quiet or others)
 
 
-def say_trained(out: Output, folder: str, scores: dict[str, float]) -> None:
-    """What came of a run."""
+def say_trained(
+    out: Output, folder: str, scores: dict[str, float], *, use: str | None = None
+) -> None:
+    """What came of a run, and how it is used: as a model, unless told otherwise."""
     out.line({"model": folder, "scores": scores})
     if not out.as_json:
-        out.remark(f"{folder} is trained: use it with -m {folder}")
+        out.remark(f"{folder} is trained: use it with {use or f'-m {folder}'}")
 
 
 def require_training() -> None:

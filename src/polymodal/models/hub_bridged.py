@@ -90,6 +90,7 @@ class StageOneConfig(PreTrainedConfig):
     shared: int = 256
     label_smoothing: float = 0.1
     layer: int = -2
+    tie_word_embeddings: bool = True
 
 
 class StageOne(PreTrainedModel):
@@ -97,6 +98,9 @@ class StageOne(PreTrainedModel):
 
     config_class = StageOneConfig
     base_model_prefix = "stage_one"
+    _tied_weights_keys: ClassVar[dict[str, str]] = {
+        "pretraining.words.weight": "pretraining.qformer.embedding.weight"
+    }
 
     def __init__(self, config: Any) -> None:
         """Of random weights."""
@@ -115,6 +119,12 @@ class StageOne(PreTrainedModel):
             )
         seen_PNV: Tensor = self.norm(token_PNV)
         return seen_PNV
+
+    def train(self, mode: bool = True) -> StageOne:
+        """As of any module; the tower drops nothing."""
+        super().train(mode)
+        self.vision_model.eval()
+        return self
 
     def forward(self, pixels: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> QFormerLosses:
         """The losses of B pairs; see `QFormerPretraining`."""

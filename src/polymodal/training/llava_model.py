@@ -36,7 +36,7 @@ from polymodal.training.llava_parts import (
     template_of,
 )
 
-__all__ = ["Llava", "assemble", "load_llava"]
+__all__ = ["Llava", "assemble", "licences_of", "load_llava"]
 
 
 @dataclass
@@ -93,7 +93,7 @@ def load_llava(source: Source) -> Llava:
         )
     processor = load_processor(source)
     model = load_model(source, "AutoModelForImageTextToText", "cpu", stored_dtype(source))
-    return _whole(source.name, model, processor, _licences(model=source))
+    return _whole(source.name, model, processor, licences_of(model=source))
 
 
 def assemble(vision: Source, language: Source, *, seed: int, form: Form = LLAVA) -> Llava:
@@ -132,7 +132,7 @@ def assemble(vision: Source, language: Source, *, seed: int, form: Form = LLAVA)
         f"{vision.name} and {language.name}",
         whole,
         processor,
-        _licences(vision_tower=vision, language_model=language),
+        licences_of(vision_tower=vision, language_model=language),
     )
     whole.config.image_seq_length = made.tokens
     ends = {made.chat.end_id(), tokenizer.eos_token_id}
@@ -169,7 +169,7 @@ def _whole(name: str, model: Any, processor: Any, licences: dict[str, str]) -> L
     return Llava(name, model.requires_grad_(True), processor, chat, tokens, side, licences)
 
 
-def _licences(**sources: Source) -> dict[str, str]:
+def licences_of(**sources: Source) -> dict[str, str]:
     """What each part's README.md states in its head, or a run's own record."""
     found: dict[str, str] = {}
     for part, source in sources.items():
