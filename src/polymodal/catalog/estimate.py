@@ -145,8 +145,6 @@ def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> in
     vision = config.get("vision_config")
     if not isinstance(vision, Mapping) or family in {"clip", "siglip", "siglip2", "mllama"}:
         return 0
-    if family in BRIDGED:
-        return int(config.get("image_seq_length", 1))
     patch = _first(vision.get("patch_size"), 14)
     side = _first(vision.get("image_size"), 0)
     grid = side // patch if side else 0
@@ -158,7 +156,7 @@ def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> in
         return _in_squares(family, config, grid, side, picture_px)
     if family in {"llava_next", "llava_onevision"}:
         return _tiled(config, grid, side, picture_px)
-    return grid * grid
+    return int(config["image_seq_length"]) if family in BRIDGED else grid * grid
 
 
 def _by_resolution(unit_px: int, picture_px: int) -> int:

@@ -101,7 +101,11 @@ def shape_of(config: Config, name: str = "the model") -> Shape:
         return Shape(family, (), 0, _decoder(body, config, read))
     decoder = _decoder(text if isinstance(text, Mapping) else config, config, read)
     eyes = _vision(family, vision, read)
-    return Shape(family, (eyes,), _bridge(family, config, eyes.width, decoder.width, read), decoder)
+    if family in BRIDGED:
+        bridge = read.number(config, "bridge_parameters")
+    else:
+        bridge = _bridge(family, config, eyes.width, decoder.width, read)
+    return Shape(family, (eyes,), bridge, decoder)
 
 
 class _Reader:
@@ -173,8 +177,6 @@ def _decoder(config: Config, whole: Config, read: _Reader) -> Decoder:
 def _bridge(family: str, config: Config, into: int, width: int, read: _Reader) -> int:
     """Numbers between eyes (of width `into`) and language, by how the family joins them."""
     vision = config["vision_config"]
-    if family in BRIDGED:
-        return read.number(config, "bridge_parameters")
     if family.startswith("qwen"):
         merged = into * read.number(vision, "spatial_merge_size", default=2) ** 2
         deeper = vision.get("deepstack_visual_indexes")

@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806, PLR0917 - names end in their shape; a signature is transformers'
 """Models that are trained here and that transformers has no form of its own for.
 
 Notable: they are its LLaVA with another part between tower and language model: pixel shuffle
@@ -146,12 +147,12 @@ def pretraining_of(config: Any) -> QFormerPretraining:
 class QFormerProjector(nn.Module):
     """Queries read a picture; what they say goes to the language model's width (BLIP-2)."""
 
-    def __init__(self, vision_width: int, width: int, **numbers: Any) -> None:
-        """For towers of `vision_width`; `numbers` are a `QFormer`'s."""
+    def __init__(self, vision_width: int, language_width: int, **numbers: Any) -> None:
+        """Between parts of these widths; `numbers` are a `QFormer`'s."""
         super().__init__()
         self.norm = nn.LayerNorm(vision_width)
         self.qformer = QFormer(vision_width, vocabulary=0, **numbers)
-        self.proj = nn.Linear(self.qformer.query.shape[1], width)
+        self.proj = nn.Linear(self.qformer.query.shape[1], language_width)
 
     def forward(self, token_PNV: Tensor) -> Tensor:
         """The pictures as (P, Q, W)."""

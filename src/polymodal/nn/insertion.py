@@ -56,7 +56,7 @@ class GatedLayers(nn.ModuleList):
         every: int = 1,
     ) -> None:
         layers = decoder_layers(language_model)
-        width = int(language_model.get_input_embeddings().weight.shape[1])  # type: ignore[operator]
+        width = int(language_model.get_input_embeddings().weight.shape[1])
         chosen = range(every - 1, len(layers), every)
         if not chosen:
             raise ValueError(f"a gated layer in {every}, and the model has {len(layers)} layers")

@@ -143,7 +143,7 @@ def flamingo() -> FlamingoRecipe:
 
 
 def blip2_stage2() -> Blip2Recipe:
-    """The Q-Former of stage 1 and a map to the width of a frozen language model learn to caption."""
+    """The Q-Former of stage 1 and a linear map learn to speak to a frozen language model."""
     return Blip2Recipe(
         name="blip2_stage2",
         sources={

@@ -57,7 +57,9 @@ def build(recipe: LlavaRecipe, vision: Source, language: Source) -> Llava:
     try:
         return assemble(vision, language, seed=recipe.seed, form=form)
     except ValueError as error:  # of the blocks
-        raise UsageError(f"{recipe.name} with {vision.name} and {language.name}: {error}.") from error
+        raise UsageError(
+            f"{recipe.name} with {vision.name} and {language.name}: {error}."
+        ) from error
 
 
 def _shuffled(factor: int) -> Form:
@@ -66,7 +68,7 @@ def _shuffled(factor: int) -> Form:
         if side * side != patches or factor < 1 or side % factor:
             fits = [f for f in range(2, side + 1) if side % f == 0]
             raise UsageError(
-                f"squares of {factor} x {factor} do not divide {side} x {side} patches: set `factor`"
+                f"{patches} patches are not divided by squares of {factor} x {factor}: set `factor`"
                 f" to one of {', '.join(map(str, fits)) or '1'}."
             )
         return patches // factor**2
@@ -89,11 +91,11 @@ def _gated(recipe: FlamingoRecipe) -> Form:
 
 
 def _queried(vision: Source) -> Form:
-    numbers = dict(config_of(vision)["qformer"])
+    first = load_model(vision, "AutoModel", "cpu", "float32")
+    numbers = dict(first.config.qformer)
 
     def join(config: Any, inner: Any) -> None:
         _join(config, inner)
-        first = load_model(vision, "AutoModel", "cpu", "float32")
         projector = inner.multi_modal_projector
         projector.norm.load_state_dict(first.norm.state_dict())
         known = projector.qformer.state_dict().keys()  # a Q-Former that reads no words has fewer

@@ -118,7 +118,7 @@ def assemble(vision: Source, language: Source, *, seed: int, form: Form = LLAVA)
     model = load_model(language, "AutoModelForCausalLM", "cpu", stored_dtype(language))
     image_id = add_image_token(language.name, tokenizer, model)
     with quietly(library):
-        whole = joined(language.name, tower, model, image_id, seed, form)
+        whole = joined(language.name, tower, model, image_id, seed=seed, form=form)
         lone = extra == 1 and not form.class_token  # a lone class token is left out
         whole.config.vision_feature_select_strategy = "default" if lone else "full"
         processor = library.LlavaProcessor(

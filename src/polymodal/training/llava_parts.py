@@ -220,7 +220,7 @@ def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
 
 
 def joined(
-    name: str, tower: Any, model: Any, image_id: int, seed: int, form: Form = LLAVA
+    name: str, tower: Any, model: Any, image_id: int, *, seed: int, form: Form = LLAVA
 ) -> Any:
     """The whole, of the very parts, with a projector of random weights by the seed.
 

@@ -21,14 +21,17 @@ __all__ = [
     "llava15_stage2",
 ]
 
-PAPER = "Liu et al. 2024 (LLaVA 1.5), table 9"
 SCRIPTS = "LLaVA's repository, scripts/v1_5"
 HF = "the defaults of transformers' Trainer, which LLaVA trains with"
-COMMON = {
-    "epochs, decay, warmup": PAPER,
-    "precision, tokens, recompute": SCRIPTS,
-    "betas, eps, clip_norm": HF,
-}
+
+
+def _common(script: str) -> dict[str, str]:
+    """What is the same in all of LLaVA 1.5's scripts."""
+    return {
+        "epochs, decay, warmup, precision, tokens, recompute": script,
+        "batch": f"{script}: 16 a GPU, by accumulation and the GPUs that it names",
+        "betas, eps, clip_norm": HF,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,11 @@ def llava15_stage1() -> LlavaRecipe:
     """The projector alone learns what a picture's caption is."""
     return LlavaRecipe(
         name="llava15_stage1",
-        sources={"rates, batch": PAPER, "form": f"{SCRIPTS}/pretrain.sh (--version plain)"}
-        | COMMON,
+        sources={
+            "rates": f"{SCRIPTS}/pretrain.sh (--learning_rate 1e-3, --tune_mm_mlp_adapter)",
+            "form": f"{SCRIPTS}/pretrain.sh (--version plain)",
+        }
+        | _common(f"{SCRIPTS}/pretrain.sh"),
         rates=(("*multi_modal_projector*", 1e-3), ("*", None)),
         form="plain",
         grouped=False,
@@ -74,10 +80,10 @@ def llava15_stage2() -> LlavaRecipe:
     return LlavaRecipe(
         name="llava15_stage2",
         sources={
-            "rates, batch": PAPER,
+            "rates": f"{SCRIPTS}/finetune.sh (--learning_rate 2e-5)",
             "grouped": f"{SCRIPTS}/finetune.sh (--group_by_modality_length True)",
         }
-        | COMMON,
+        | _common(f"{SCRIPTS}/finetune.sh"),
         rates=(("*vision_tower*", None), ("*", 2e-5)),
         batch=128,
         epochs=1,
@@ -96,9 +102,9 @@ def llava15_lora() -> LlavaRecipe:
             "rates": f"{lora} (--learning_rate 2e-4 --mm_projector_lr 2e-5)",
             "rank, alpha": f"{lora} (--lora_r 128 --lora_alpha 256)",
             "dropout": "LLaVA's repository, llava/train/train.py (lora_dropout)",
-            "batch, grouped": lora,
+            "grouped": lora,
         }
-        | COMMON,
+        | _common(lora),
         rates=(("*lora_*", 2e-4), ("*multi_modal_projector*", 2e-5), ("*", None)),
         batch=128,
         epochs=1,

@@ -148,7 +148,7 @@ def start_qformer(recipe: QFormerRecipe, vision: Source, text: Source) -> QForme
 
 
 def qformer_state(bert: Mapping[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
-    """BERT's weights by a `QFormerPretraining`'s names; the queries' feed-forward is the words' own.
+    """BERT's weights by the names of a `QFormerPretraining`; both feed-forwards are BERT's.
 
     Args:
         vocabulary: rows of the word embedding; those that BERT lacks are the mean of its own.
