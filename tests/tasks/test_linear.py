@@ -27,7 +27,7 @@ def test_held_out_scores_are_those_of_refitting_without_the_picture(count: int, 
     x, owner = blobs(count, width, 1.0)
     x = x - x.mean(0)
     target = np.eye(4)[owner]
-    smoother = _Smoother(x.astype(np.float64), target, 1)
+    smoother = _Smoother(x.astype(np.float64), target, 1, np.arange(count))
     found = smoother.held_out(3.0, smoother.hats([1.0, 3.0])[1])
     for left in range(0, count, 5):
         keep = np.arange(count) != left
@@ -40,11 +40,11 @@ def test_a_picture_and_its_mirror_image_are_left_out_together() -> None:
     views = np.stack([x, x + 0.01 * rng.normal(size=x.shape)], 1).reshape(60, 50)
     views = (views - views.mean(0)).astype(np.float64)
     target = np.repeat(np.eye(4)[owner], 2, 0)
-    smoother = _Smoother(views, target, 2)
+    smoother = _Smoother(views, target, 2, np.array([2, 4, 9]))
     found = smoother.held_out(2.0, *smoother.hats([2.0]))
     keep = np.arange(60) // 2 != 4
     reference = Ridge(alpha=2.0).fit(views[keep], target[keep])
-    np.testing.assert_allclose(found[4], reference.predict(views[8:10]).mean(0), atol=1e-6)
+    np.testing.assert_allclose(found[1], reference.predict(views[8:10]).mean(0), atol=1e-6)
 
 
 def test_weights_are_those_of_ridge_regression() -> None:
@@ -137,3 +137,16 @@ def test_many_pictures_are_fitted_as_a_few_at_a_time(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(linear, "ROWS", 7)
     parts = fit_linear(x[:, None], owner, 4)
     np.testing.assert_allclose(parts.held_out_GC, whole.held_out_GC, atol=1e-12)
+
+
+def test_of_many_pictures_an_even_part_is_asked_and_all_are_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, owner = blobs(400, 12, 2.0)
+    monkeypatch.setattr(linear, "ASKED", 150)
+    part = fit_linear(x[:, None], owner, 4)
+    assert len(part.asked_G) == len(part.held_out_GC) == 150
+    assert np.bincount(owner[part.asked_G]).min() > 25
+    scaled = StandardScaler().fit_transform(x.astype(np.float64))
+    reference = Ridge(alpha=part.strength).fit(scaled, np.eye(4)[owner]).predict(scaled)
+    np.testing.assert_allclose(x @ part.weights_FC + part.bias_C, reference, atol=5e-3)

@@ -186,8 +186,8 @@ def _head(
         fitted = fit_logistic(features[:, 0], class_index, classes, recipe)
         return fitted.weights_FC, fitted.bias_C, 1.0, fitted.right, fitted.held_out
     head = fit_linear(features, class_index, classes)
-    correct = int((head.held_out_GC.argmax(1) == class_index).sum())
-    return head.weights_FC, head.bias_C, head.temperature, correct, len(class_index)
+    correct = int((head.held_out_GC.argmax(1) == class_index[head.asked_G]).sum())
+    return head.weights_FC, head.bias_C, head.temperature, correct, len(head.asked_G)
 
 
 def classify_with_probe(
