@@ -6,8 +6,9 @@ The features are drawn from one seed, as those of a network look: a spectrum tha
 class means within it, and noise, never negative; a tenth of the samples is kept for the accuracy.
 scikit-learn is run with its defaults (which stop after 100 iterations), and until it has converged
 on standardised features, as its documentation advises, each once with its default C; then the head
-of `polymodal probe`, which tries 25 strengths. Seconds of CPU are of all threads together. With --sweep also the protocol of CLIP's paper, by
-scikit-learn's own grid search over a power of ten each and by the recipe `linear_probe`.
+of `polymodal probe`, which tries 25 strengths. With --sweep also the protocol of CLIP's paper, by
+scikit-learn's own grid search over a power of ten each and by the recipe `linear_probe`. CPU
+seconds are those of all threads together.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from polymodal.training.qformer_run import QFormerRun
 from polymodal.training.settings import overridden, recipe_of
 from tests.hub import tiny
 from tests.training import tiny_llava
+from tests.training.test_llava_learns import language_model
 
 CPU = torch.device("cpu")
 FEW = ("batch=6", "steps=6", "epochs=99", "precision=float32", "recompute=false", "log_every=1")
@@ -219,6 +220,17 @@ def test_flamingo_learns_from_conversations_with_several_pictures_and_with_none(
     data = root / "shapes" / "several.json"
     folder = trained(root, "flamingo", tmp_path / "run", "batch=2", "steps=4", data=data)
     assert len(losses(folder)) == 4
+
+
+def test_a_flamingo_learns_colours_that_it_sees_through_its_gates_alone(root, tmp_path):
+    shapes = tiny_llava.shapes(tmp_path / "shapes", each=8)
+    language_model(tmp_path / "lm", [f"USER: {tiny_llava.QUESTION} ASSISTANT: red green blue"])
+    values = ("batch=16", "steps=120", "every=1", "latents=8", "head_width=16", "log_every=40")
+    recipe = the_recipe("flamingo", *values, "warmup=0.05", 'rates=[["*vis*",null],["*",0.003]]')
+    parts = tiny_llava.source(root / "clip"), tiny_llava.source(tmp_path / "lm")
+    talk = open_dialogues(shapes / "talk.json")
+    scores = LlavaRun(recipe, build(recipe, *parts), talk, talk, CPU).run(tmp_path / "run", print)
+    assert scores["token_accuracy"] > 99  # the words are the same for every colour
 
 
 @torch.no_grad()

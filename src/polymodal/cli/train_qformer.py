@@ -45,7 +45,7 @@ def qformer(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach a Q-Former what a vision tower sees (stage 1 of BLIP-2).
+    """Teach a Q-Former what a tower sees (stage 1 of BLIP-2).
 
     The tower stays as it is. FOLDER writes nothing by itself: go on with polymodal train align
     --recipe blip2_stage2 --vision FOLDER.

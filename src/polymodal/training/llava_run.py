@@ -56,7 +56,8 @@ class LlavaRun:
         if recipe.form == "chat" and self.data.captions:
             raise UsageError(
                 f"{self.data.source} has pictures with captions, and {recipe.name} trains on"
-                " conversations (LLaVA's JSON). Captions are for `polymodal train align`."
+                " conversations (LLaVA's JSON). Captions are for `polymodal train align`, or add"
+                " --set form=plain."
             )
         if recipe.rank and recipe.sharding == "shards" and ranks().world > 1:
             raise UsageError("LoRA trains with copies: set sharding=copies, or rank=0.")

@@ -119,9 +119,9 @@ def _fitting(key: str, value: Any, hint: Any, now: Any) -> Any:
         return value
     if isinstance(now, bool):
         fits = isinstance(value, bool)
-    elif isinstance(now, int):
+    elif isinstance(now, int) and hint is not float:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    elif isinstance(now, float):
+    elif hint is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     elif isinstance(now, tuple):
         fits = isinstance(value, list)
