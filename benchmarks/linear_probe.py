@@ -8,7 +8,7 @@ scikit-learn is run with its defaults (which stop after 100 iterations), and unt
 on standardised features, as its documentation advises, each once with its default C; then the head
 of `polymodal probe`, which tries 25 strengths. With --sweep also the protocol of CLIP's paper, by
 scikit-learn's own grid search over a power of ten each and by the recipe `linear_probe`. CPU
-seconds are those of all threads together.
+seconds are the process's; one thread.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from benchmarks.tables import conditions, markdown
 from polymodal.tasks.linear import fit_linear
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="the recipe too (minutes)")
     given = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
+    threadpool_limits(1)
     count = given.samples
     x, owner = features(count + count // 10, given.classes, given.noise)
     learnt, asked = (x[:count], owner[:count]), (x[count:], owner[count:])
