@@ -176,8 +176,7 @@ class Spoilt:
         found = self.samples.sample(epoch, index)
         if found.name != self.name:
             return found
-        ids, labels, pixels = found.value
-        return Sample(found.name, (ids, labels, pixels * float("nan")))
+        return Sample(found.name, found.value._replace(pixels=found.value.pixels * float("nan")))
 
 
 def test_a_loss_that_is_no_number_names_step_and_conversation(root, tmp_path):

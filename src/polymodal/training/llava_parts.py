@@ -27,8 +27,6 @@ __all__ = [
     "template_of",
 ]
 
-FEATURE_LAYER = -2
-"""Of the tower: LLaVA 1.5's `mm_vision_select_layer`."""
 PICTURES = (
     "{%- set ns = namespace(said=[]) -%}{%- for m in messages -%}{%- set text -%}"
     "{%- if m.content is string -%}{{ m.content }}{%- else -%}{%- for p in m.content -%}"
@@ -110,7 +108,7 @@ def pixels_of(name: str, images: Any) -> Any:
     return found
 
 
-def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
+def beyond_patches(name: str, tower: Any, pixels: Any, layer: int) -> int:
     """How many features are not of a patch, such as the class token's.
 
     Raises:
@@ -120,7 +118,7 @@ def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
     try:
         with torch.no_grad():
             states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
-        features = states[FEATURE_LAYER]
+        features = states[layer]
     except (AttributeError, TypeError, IndexError, ValueError, RuntimeError) as error:
         features, reason = None, f": {error}"
     else:
@@ -162,8 +160,11 @@ def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
     return int(ids[0])
 
 
-def joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
+def joined(name: str, tower: Any, model: Any, image_id: int, *, layer: int, seed: int) -> Any:
     """The whole, of the very parts, with a projector of random weights by the seed.
+
+    Args:
+        layer: of the tower, whose features the projector sees.
 
     Raises:
         UsageError: the language model does not fit LLaVA's form.
@@ -189,7 +190,7 @@ def joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
         vision_config=tower.config,
         text_config=model.config,
         image_token_index=image_id,
-        vision_feature_layer=FEATURE_LAYER,
+        vision_feature_layer=layer,
     )
     config.dtype = model.dtype
     with torch.device("meta"):
