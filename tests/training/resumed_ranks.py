@@ -22,13 +22,18 @@ from tests.training import tiny_llava
 
 FEW = ("batch=4", "steps=5", "epochs=9", "precision=float32", "save_every=2", "keep_last=9")
 FEW += ("chunks=2", "recompute=false")
-LORA = ("rank=2", "alpha=4", 'rates=[["*lora_*",0.02],["*projector*",0.002],["*",null]]')
+# As in test_ranks.py: a large eps leaves a step that follows the gradient.
+STEADY = ("eps=1.0", 'rates=[["*vision_tower*",null],["*",0.1]]')
+LORA = ("rank=2", "alpha=4", "eps=1.0", 'rates=[["*lora_*",0.5],["*projector*",0.1],["*",null]]')
 CASES = {
     "copies": ("llava15_lora", *LORA, "dropout=0.3", "sharding=copies"),
     "shards": ("llava15_lora", *LORA, "dropout=0.3", "sharding=shards"),
-    "exact": ("llava15_lora", *LORA, "dropout=0", "sharding=shards"),
+    "adapters": ("llava15_lora", *LORA, "dropout=0", "sharding=shards", "recompute=true"),
+    "tiles": ("llava15_stage2", *STEADY, "grids=[[1,2],[2,1]]", "sharding=shards"),
 }
-"""What two processes run; `exact` draws nothing at random, so that one ends there too."""
+"""What two processes run."""
+EXACT = ("adapters", "tiles")
+"""Those that draw nothing at random."""
 
 
 def train(root, name, values, resume=False):

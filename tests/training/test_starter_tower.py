@@ -1,6 +1,7 @@
 """`train align --vision starter`: the ONNX tower, a projector and a small language model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from typer.testing import CliRunner
 
 import polymodal as pm
 from polymodal import DamagedWeights
+from polymodal.catalog.hub_models import open_hub_generator
 from polymodal.catalog.opening import open_embedder
 from polymodal.cli.app import app
+from polymodal.models.precision import Precision
 from polymodal.models.starter_vision import TOWER_FILE
 from polymodal.training.llava_model import load_llava
 from tests.training import tiny_llava
@@ -105,9 +108,10 @@ def test_it_answers_and_captions_by_its_folder_as_its_language_model_would(root)
 
 
 def test_half_precision_answers_too(root):
-    suite = pm.Suite(dtype="bfloat16", cache=None)
-    answer = suite.ask(
-        tiny_llava.shape("red", "square", 98), tiny_llava.QUESTION, generator=str(root / "two")
+    half = Precision(dtype="bfloat16")
+    generator = open_hub_generator(str(root / "two"), device="cpu", precision=half)
+    answer = pm.Suite(cache=None).ask(
+        tiny_llava.shape("red", "square", 98), tiny_llava.QUESTION, generator=generator
     )
     assert answer.text == "red"
 
@@ -119,8 +123,6 @@ def test_the_card_names_the_tower_and_its_licence(root):
 
 
 def test_another_tower_and_a_missing_one_are_refused(root, tmp_path):
-    import shutil
-
     folder = shutil.copytree(root / "two", tmp_path / "two")
     (folder / TOWER_FILE).write_bytes(b"something else")
     with pytest.raises(DamagedWeights, match="checksum is another"):

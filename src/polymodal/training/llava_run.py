@@ -143,8 +143,8 @@ class LlavaRun:
             state: its weights, whole, where they are spread over ranks.
         """
         if self.adapted is not None:
-            if state is not None:  # merging needs them in their places
-                self.model.load_state_dict(state, assign=True)
+            if state is not None:
+                _put(state, self.model)
             save_adapters(self.adapted, folder / ADAPTER, self.llava.name)
             self.llava.model, state = merge_adapters(self.adapted), None
         if state is not None:
@@ -159,3 +159,12 @@ class LlavaRun:
             "data_fingerprint": self.data.fingerprint,
             "validation": self.validation.source if self.validation else None,
         }
+
+
+def _put(state: dict[str, Any], model: nn.Module) -> None:
+    """Whole weights in the places of shards, where merging looks for them; it trains no more."""
+    for name, value in state.items():
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if leaf in dict(module.named_parameters(recurse=False)):
+            setattr(module, leaf, nn.Parameter(value, requires_grad=False))

@@ -76,9 +76,11 @@ class AnswerLoss(nn.Module):
         return loss_B, zero_B.index_add(0, row_A, right_A)
 
     def _unseen(self, device: torch.device) -> Tensor:
-        """Zero, with a gradient of zero at the projector, for conversations without pictures.
+        """Zero, with a gradient of zero at all that sees, for conversations without pictures.
 
-        Ranks wait for each other's gradients and, of shards, weights: all use the same modules.
+        The optimiser passes over what has no gradient, which then would move otherwise than where
+        the batch is cut in another way. Ranks wait for each other's gradients and, of shards,
+        weights: all use the same modules.
         """
         inner = self.llava.model
         if ranks().world > 1:
@@ -89,7 +91,10 @@ class AnswerLoss(nn.Module):
             seen = inner.get_image_features(**blank).pooler_output
             return torch.cat(list(seen)).float().sum() * 0.0
         zero = torch.zeros((), device=device)
-        return sum((p.sum() for p in inner.multi_modal_projector.parameters()), zero) * 0.0
+        seeing = [
+            p for name, p in inner.named_parameters() if not name.startswith("language_model.")
+        ]
+        return sum((p.sum() for p in seeing if p.requires_grad), zero) * 0.0
 
     def train(self, mode: bool = True) -> AnswerLoss:
         """As of any module; a tower that is frozen drops nothing."""
