@@ -278,7 +278,11 @@ def test_every_value_of_a_recipe_has_its_source(recipe):
     plain = Recipe(name="", sources={}, rates=(), batch=1)
     for name, value in vars(made).items():
         default = getattr(plain, name, None)
-        if name not in {"name", "sources", "chunks", "grouped"} and value not in {default, None}:
+        if name not in {"name", "sources", "chunks", "grouped"} and value not in {
+            default,
+            None,
+            (),
+        }:
             if name in {"rank", "alpha", "dropout"} and not made.rank:
                 continue
             assert name in said or name == "form", name
