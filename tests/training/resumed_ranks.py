@@ -27,7 +27,6 @@ STEADY = ("eps=1.0", 'rates=[["*vision_tower*",null],["*",0.1]]')
 LORA = ("rank=2", "alpha=4", "eps=1.0", 'rates=[["*lora_*",0.5],["*projector*",0.1],["*",null]]')
 CASES = {
     "copies": ("llava15_lora", *LORA, "dropout=0.3", "sharding=copies"),
-    "shards": ("llava15_lora", *LORA, "dropout=0.3", "sharding=shards"),
     "adapters": ("llava15_lora", *LORA, "dropout=0", "sharding=shards", "recompute=true"),
     "tiles": ("llava15_stage2", *STEADY, "grids=[[1,2],[2,1]]", "sharding=shards"),
 }

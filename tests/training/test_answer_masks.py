@@ -21,6 +21,7 @@ from tests.training import tiny_llava
 
 CHAT_ENDS = ("<|im_start|>", "<|im_end|>", "<end_of_utterance>", "<image>", "<IMG_CONTEXT>")
 CHAT_ENDS += ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+IMAGE_TOKENS = ("<|image_pad|>", "<IMG_CONTEXT>", "<image>")
 TALK = (
     Turn("user", "<image>\nWhat is this?"),
     Turn("assistant", "a red saree"),
@@ -58,7 +59,8 @@ class OnlyText:
 def chat(template, make, model_type="llava"):
     special = CHAT_ENDS if make is byte_level else ("<image>",)
     named = {"eos_token": "<|im_end|>"} if make is byte_level else {}
-    return Chat("it", OnlyText(make(*special, **named), template), model_type, "llama")
+    token = next((each for each in IMAGE_TOKENS if each in template), "<image>")
+    return Chat("it", OnlyText(make(*special, **named), template, token), model_type, "llama")
 
 
 def runs(encoded, tokenizer):
@@ -107,6 +109,13 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
     last_only = "{% for m in messages %}{{ m.role if loop.last else 'gone' }}: x{% endfor %}"
     with pytest.raises(UsageError, match="writes a turn otherwise once others follow"):
         chat(last_only, pieces).encode(TALK, [1])
+
+
+def test_a_template_without_a_place_for_a_picture_is_refused():
+    blind = "{% for m in messages %}{{ m.role }}: {{ m.content[-1].text }} {% endfor %}"
+    made = Chat("it", OnlyText(pieces("<image>"), blind), "llava", "llama")
+    with pytest.raises(UsageError, match=r"has 0 place\(s\) for 1 picture\(s\)"):
+        made.encode(TALK, [1])
 
 
 def test_a_tokenizer_without_the_image_token_is_refused():
