@@ -116,15 +116,15 @@ def losses(folder):
 def text_and_pictures(llava, pictures):
     torch.manual_seed(1)
     ids = torch.randint(40, 60, (1, 12))
-    spread = [[llava.chat.image_id] * llava.tokens for _ in range(pictures)]
+    spread = [[llava.chat.image_id] * llava.eyes.tokens for _ in range(pictures)]
     parts = [torch.cat([torch.tensor([part]), ids], 1) for part in spread]
-    return torch.cat(parts, 1), torch.randn(pictures, 3, llava.side_px, llava.side_px)
+    return torch.cat(parts, 1), torch.randn(pictures, 3, llava.eyes.side_px, llava.eyes.side_px)
 
 
 @torch.no_grad()
 def test_nanovlm_is_siglips_last_tokens_shuffled_into_the_sequence(root):
     llava = built(root, "nanovlm")
-    assert llava.tokens == 4  # of 4 x 4 patches, squares of two
+    assert llava.eyes.tokens == 4  # of 4 x 4 patches, squares of two
     ids, pixels = text_and_pictures(llava, 2)
     model = llava.model.eval()
     said = model(input_ids=ids, pixel_values=pixels).logits
@@ -141,7 +141,7 @@ def test_nanovlm_is_siglips_last_tokens_shuffled_into_the_sequence(root):
 @torch.no_grad()
 def test_a_fresh_flamingo_says_what_its_language_model_says_whatever_it_is_shown(root):
     llava = built(root, "flamingo")
-    assert llava.tokens == 1  # pictures take no room but their placeholder
+    assert llava.eyes.tokens == 1  # pictures take no room but their placeholder
     ids, pixels = text_and_pictures(llava, 2)
     alone = hf.AutoModelForCausalLM.from_pretrained(root / "qwen2").eval()
     said = llava.model.eval()(input_ids=ids, pixel_values=pixels).logits
@@ -155,7 +155,7 @@ def test_a_fresh_flamingo_says_what_its_language_model_says_whatever_it_is_shown
 @torch.no_grad()
 def test_blip2_takes_over_what_the_first_stage_learnt(root):
     llava = built(root, "blip2_stage2")
-    assert llava.tokens == 5
+    assert llava.eyes.tokens == 5
     first = load_model(tiny_llava.source(root / "stage1"), "AutoModel", "cpu", "float32").eval()
     _, pixels = text_and_pictures(llava, 2)
     projector = llava.model.eval().model.multi_modal_projector
@@ -201,7 +201,7 @@ def test_a_run_learns_in_the_parts_it_should_and_its_folder_loads_again(
         unseen = plain(input_ids=ids, pixel_values=-pixels).logits
         assert not torch.allclose(first, unseen, atol=1e-6)  # it looks
     config = json.loads((folder / "config.json").read_text())
-    assert visual_tokens(config) == loaded.tokens
+    assert visual_tokens(config) == loaded.eyes.tokens
     parts = plain.model
     bridge = [parts.multi_modal_projector, *([parts.gated] if name == "flamingo" else [])]
     assert shape_of(config).bridge == sum(p.numel() for part in bridge for p in part.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from polymodal.models.messages import GenerationOptions
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
+    from polymodal.suite import Suite
     from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
@@ -149,6 +151,9 @@ def ask(
         str | None,
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Ask about all pictures at once, in their order.")
+    ] = False,
     examples: Examples = None,
     threshold: Annotated[
         float | None,
@@ -179,6 +184,8 @@ def ask(
     out = Output(as_json=json, quiet=quiet)
     if (pairs is None) == (not paths) or (pairs is None) != bool(question):
         raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
+    if together and pairs is not None:
+        raise UsageError("--together goes with pictures and -q QUESTION.")
     probability(threshold, "--threshold")
     no_budget_for(model, budget)
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
@@ -188,6 +195,8 @@ def ask(
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
+    elif together:
+        items = _asked_together(suite, find_inputs(paths or []), question or [], checks)
     else:
         inputs, asked = find_inputs(paths or []), question or []
         answers = suite.ask(iter(inputs.files), asked, **checks)
@@ -213,6 +222,18 @@ def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:
     rows = [_row(item) for item in kept]
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
     return kept
+
+
+def _asked_together(
+    suite: Suite, inputs: Inputs, questions: Sequence[str], checks: dict[str, Any]
+) -> Iterator[Answer | ItemError]:
+    """What cannot be found is named, and nothing is asked about the rest."""
+    from polymodal.media.pictures import Together
+
+    files = inputs.files
+    if len(files) < len(inputs):
+        return (each for each in inputs.found if not isinstance(each, Path))
+    return suite.ask(iter([Together(*files)]), questions, **checks)
 
 
 def _repeated(inputs: Inputs, times: int) -> Inputs:

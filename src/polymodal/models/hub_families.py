@@ -26,12 +26,12 @@ SIGMOID = frozenset({"siglip", "siglip2"})
 USER_ASSISTANT = (
     "{% for m in messages %}{% if m.role == 'system' %}"
     "{% for p in m.content %}{{ p.text + ' ' }}{% endfor %}{% else %}"
-    "{{ m.role | upper }}: {% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
-    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}"
+    "{{ m.role | upper }}: {% for p in m.content %}"
+    "{% if p.type == 'image' %}<image>\n{% else %}{{ p.text }}{% endif %}{% endfor %}"
     "{{ ' ' if m.role == 'user' else '</s>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-"""Vicuna's form: `USER: <image>\\nWhat is this? ASSISTANT:`."""
+"""Vicuna's form: `USER: <image>\\nWhat is this? ASSISTANT:`; a picture stands where it is meant."""
 INST = (
     "{% for m in messages %}{% if m.role == 'user' %}[INST] "
     "{% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"

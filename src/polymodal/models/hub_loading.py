@@ -21,7 +21,7 @@ from polymodal.errors import (
 )
 from polymodal.models.fitting import is_out_of_memory
 from polymodal.models.precision import AS_IT_IS, Precision
-from polymodal.models.tensorfiles import WeightFiles
+from polymodal.models.tensorfiles import WeightFiles, read_json
 
 __all__ = [
     "SMALLER",
@@ -38,6 +38,7 @@ SMALLER = (
     " more memory."
 )
 
+STARTER_TOWER = "polymodal_starter"
 SHOWN = 300
 PAGE_BYTES = 4096
 ALIGNED_BYTES = 64
@@ -107,6 +108,7 @@ def load_model(
         MissingDependency: a package that the model needs is not installed.
     """
     library = _library(source)
+    own = _own_tower(source)
     settings = precision.settings(source.name, dtype, source.weights)
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
@@ -126,9 +128,23 @@ def load_model(
             f" for: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. They do not"
             " belong together, or the file is not whole."
         )
+    if own is not None:
+        own.attach(list(model.modules()), source.folder)
     model.eval().requires_grad_(False)
     _read_in(model, precision)
     return model
+
+
+def _own_tower(source: Source) -> Any:
+    """The module of the starter's vision tower, known to transformers then, where it has one."""
+    file = source.folder / "config.json"
+    vision = read_json(file).get("vision_config") if file.is_file() else None
+    if not isinstance(vision, dict) or vision.get("model_type") != STARTER_TOWER:
+        return None
+    from polymodal.models import starter_vision
+
+    starter_vision.register()
+    return starter_vision
 
 
 def _placed(source: Source, device: str, dtype: str, precision: Precision) -> Any:
@@ -173,6 +189,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         MissingDependency: a package that it needs is not installed.
     """
     library = _library(source)
+    _own_tower(source)
     with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True

@@ -22,24 +22,26 @@ from polymodal.models.hub_families import STAGE_ONE
 from polymodal.models.hub_loading import Source, load_model
 from polymodal.training.bridge_recipes import Blip2Recipe, FlamingoRecipe, NanoVLMRecipe
 from polymodal.training.llava_model import Llava, assemble
-from polymodal.training.llava_parts import FEATURE_LAYER, LLAVA, Form, config_of
+from polymodal.training.llava_parts import LLAVA, Form, config_of
 from polymodal.training.llava_recipes import LlavaRecipe
+from polymodal.training.llava_towers import Tower
 
 __all__ = ["build"]
 
 
-def build(recipe: LlavaRecipe, vision: Source, language: Source) -> Llava:
+def build(recipe: LlavaRecipe, vision: Source | Tower, language: Source) -> Llava:
     """The recipe's model of two checkpoints; what joins them has random weights.
 
     Args:
-        vision: a vision tower; for `blip2_stage2` a folder of `polymodal train qformer`.
+        vision: a vision tower, in a folder or loaded; for `blip2_stage2` a folder of `polymodal
+            train qformer`.
         language: a causal language model.
 
     Raises:
         DamagedWeights, ModelUnavailable, MissingDependency: see `load_model`.
         UsageError: recipe and parts do not fit each other.
     """
-    first = config_of(vision).get("model_type") == STAGE_ONE
+    first = isinstance(vision, Source) and config_of(vision).get("model_type") == STAGE_ONE
     if first != isinstance(recipe, Blip2Recipe):
         raise UsageError(
             f"{vision.name} is a tower with a Q-Former: go on with --recipe blip2_stage2."
@@ -52,7 +54,7 @@ def build(recipe: LlavaRecipe, vision: Source, language: Source) -> Llava:
         form = _shuffled(recipe.factor)
     elif isinstance(recipe, FlamingoRecipe):
         form = _gated(recipe)
-    elif isinstance(recipe, Blip2Recipe):
+    elif isinstance(recipe, Blip2Recipe) and isinstance(vision, Source):
         form = _queried(vision)
     try:
         return assemble(vision, language, seed=recipe.seed, form=form)
@@ -78,16 +80,16 @@ def _shuffled(factor: int) -> Form:
         Bridged,
         _join,
         # SigLIP's tokens behind its last norm, as nanoVLM takes them.
-        {"vision_feature_layer": -1, "bridge": {"kind": "shuffle", "factor": factor}},
+        {"bridge": {"kind": "shuffle", "factor": factor}},
         tokens,
+        layer=-1,
     )
 
 
 def _gated(recipe: FlamingoRecipe) -> Form:
     names = ("latents", "depth", "heads", "head_width", "every")
     bridge = {"kind": "resampler"} | {name: getattr(recipe, name) for name in names}
-    values = {"vision_feature_layer": -1, "bridge": bridge}
-    return Form(GatedConfig, Gated, _join, values, lambda patches: 1)
+    return Form(GatedConfig, Gated, _join, {"bridge": bridge}, lambda patches: 1, layer=-1)
 
 
 def _queried(vision: Source) -> Form:
@@ -106,8 +108,9 @@ def _queried(vision: Source) -> Form:
         BridgedConfig,
         Bridged,
         join,
-        {"vision_feature_layer": FEATURE_LAYER, "bridge": {"kind": "qformer", **numbers}},
+        {"bridge": {"kind": "qformer", **numbers}},
         lambda patches: int(numbers["queries"]),
+        layer=first.config.layer,
         class_token=True,
     )
 

@@ -32,8 +32,6 @@ __all__ = [
     "template_of",
 ]
 
-FEATURE_LAYER = -2
-"""Of the tower: LLaVA 1.5's `mm_vision_select_layer`."""
 PICTURES = (
     "{%- set ns = namespace(said=[]) -%}{%- for m in messages -%}{%- set text -%}"
     "{%- if m.content is string -%}{{ m.content }}{%- else -%}{%- for p in m.content -%}"
@@ -61,16 +59,16 @@ class Form:
             random weights.
         values: of the config, beside the parts'.
         tokens: that a picture of so many patches takes in the language model; raises `UsageError`.
+        layer: of the tower, whose features are taken; the tower's own by default.
         class_token: it is seen too, where the tower has one.
     """
 
     config: Any = "LlavaConfig"
     model: Any = "LlavaForConditionalGeneration"
     join: Callable[[Any, Any], None] = _two_layers
-    values: Mapping[str, Any] = field(
-        default_factory=lambda: {"vision_feature_layer": FEATURE_LAYER}
-    )
+    values: Mapping[str, Any] = field(default_factory=dict)
     tokens: Callable[[int], int] | None = None
+    layer: int | None = None
     class_token: bool = False
 
 
@@ -147,7 +145,7 @@ def pixels_of(name: str, images: Any) -> Any:
     return found
 
 
-def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
+def beyond_patches(name: str, tower: Any, pixels: Any, layer: int) -> int:
     """How many features are not of a patch, such as the class token's.
 
     Raises:
@@ -157,7 +155,7 @@ def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
     try:
         with torch.no_grad():
             states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
-        features = states[FEATURE_LAYER]
+        features = states[layer]
     except (AttributeError, TypeError, IndexError, ValueError, RuntimeError) as error:
         features, reason = None, f": {error}"
     else:
@@ -220,9 +218,19 @@ def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
 
 
 def joined(
-    name: str, tower: Any, model: Any, image_id: int, *, seed: int, form: Form = LLAVA
+    name: str,
+    tower: Any,
+    model: Any,
+    image_id: int,
+    *,
+    layer: int,
+    seed: int,
+    form: Form = LLAVA,
 ) -> Any:
     """The whole, of the very parts, with a projector of random weights by the seed.
+
+    Args:
+        layer: of the tower, whose features the projector sees.
 
     Raises:
         UsageError: the language model does not fit LLaVA's form.
@@ -250,6 +258,7 @@ def joined(
         vision_config=tower.config,
         text_config=model.config,
         image_token_index=image_id,
+        vision_feature_layer=layer,
         **form.values,
     )
     config.dtype = model.dtype

@@ -20,7 +20,8 @@ from polymodal.models.hub_bridged import StageOne, StageOneConfig
 from polymodal.models.hub_loading import Source, load_model, load_processor, quietly, transformers
 from polymodal.training.bridge_recipes import QFormerRecipe
 from polymodal.training.llava_model import licences_of
-from polymodal.training.llava_parts import beyond_patches, config_of, load_tower, pixels_of
+from polymodal.training.llava_parts import config_of
+from polymodal.training.llava_towers import tower_of
 from polymodal.training.pictures import Preparation
 
 __all__ = ["QFormerParts", "qformer_state", "start_qformer"]
@@ -106,16 +107,14 @@ def start_qformer(recipe: QFormerRecipe, vision: Source, text: Source) -> QForme
             f"{text.name} is of the family {bert.get('model_type')!r}; a Q-Former starts from a"
             " BERT, such as google-bert/bert-base-uncased."
         )
-    tower = load_tower(library, vision)
-    images = load_processor(vision, "AutoImageProcessor")
-    beyond_patches(vision.name, tower, pixels_of(vision.name, images))
+    tower = tower_of(vision)
     tokenizer = load_processor(text, "AutoTokenizer")
     tokenizer.add_special_tokens({"bos_token": BEGIN})
     writes = any(HEAD in name for name in text.weights.shapes())
     auto_class = "AutoModelForMaskedLM" if writes else "AutoModel"
     state = load_model(text, auto_class, "cpu", "float32").state_dict()
     config = StageOneConfig(
-        vision_config=tower.config,
+        vision_config=tower.module.config,
         qformer={
             "width": bert["hidden_size"],
             "depth": bert["num_hidden_layers"],
@@ -128,20 +127,21 @@ def start_qformer(recipe: QFormerRecipe, vision: Source, text: Source) -> QForme
         begin=tokenizer.bos_token_id,
         shared=recipe.shared,
         label_smoothing=recipe.label_smoothing,
+        layer=tower.layer,
     )
     torch.manual_seed(recipe.seed)
     with quietly(library):
         model = StageOne(config)
-    model.vision_model.load_state_dict(tower.state_dict())
+    model.vision_model.load_state_dict(tower.module.state_dict())
     known = qformer_state(state, len(tokenizer))
     model.pretraining.load_state_dict(known, strict=False)
     assert known.keys() <= model.pretraining.state_dict().keys()
     return QFormerParts(
         f"{vision.name} and {text.name}",
         model,
-        images,
+        tower.images,
         tokenizer,
-        Preparation.of_processor(images, recipe.smallest_crop),
+        Preparation.of_processor(tower.images, recipe.smallest_crop),
         recipe.words,
         licences_of(vision_tower=vision, text_model=text),
     )
