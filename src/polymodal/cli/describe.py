@@ -56,6 +56,10 @@ Examples = Annotated[
         help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
     ),
 ]
+Pairs = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
+]
 AllAtOnce = Annotated[
     bool, typer.Option("--together", help="Ask about all pictures at once, in their order.")
 ]
@@ -150,10 +154,7 @@ def ask(
         list[str] | None,
         typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
     ] = None,
-    pairs: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
-    ] = None,
+    pairs: Pairs = None,
     together: AllAtOnce = False,
     examples: Examples = None,
     threshold: Annotated[
