@@ -56,6 +56,13 @@ Examples = Annotated[
         help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
     ),
 ]
+Pairs = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
+]
+AllAtOnce = Annotated[
+    bool, typer.Option("--together", help="Ask about all pictures at once, in their order.")
+]
 
 
 def caption(
@@ -147,13 +154,8 @@ def ask(
         list[str] | None,
         typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
     ] = None,
-    pairs: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
-    ] = None,
-    together: Annotated[
-        bool, typer.Option("--together", help="Ask about all pictures at once, in their order.")
-    ] = False,
+    pairs: Pairs = None,
+    together: AllAtOnce = False,
     examples: Examples = None,
     threshold: Annotated[
         float | None,
@@ -182,10 +184,9 @@ def ask(
     With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"}.
     """
     out = Output(as_json=json, quiet=quiet)
-    if (pairs is None) == (not paths) or (pairs is None) != bool(question):
-        raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
-    if together and pairs is not None:
-        raise UsageError("--together goes with pictures and -q QUESTION.")
+    alone = pairs is None
+    if alone == (not paths) or alone != bool(question) or (together and not alone):
+        raise UsageError("give pictures and -q QUESTION, also --together, or --pairs FILE.")
     probability(threshold, "--threshold")
     no_budget_for(model, budget)
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
@@ -196,7 +197,7 @@ def ask(
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
     elif together:
-        items = _asked_together(suite, find_inputs(paths or []), question or [], checks)
+        items = _asked_together(suite, paths or [], question or [], checks)
     else:
         inputs, asked = find_inputs(paths or []), question or []
         answers = suite.ask(iter(inputs.files), asked, **checks)
@@ -225,11 +226,12 @@ def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:
 
 
 def _asked_together(
-    suite: Suite, inputs: Inputs, questions: Sequence[str], checks: dict[str, Any]
+    suite: Suite, paths: Sequence[str], questions: Sequence[str], checks: dict[str, Any]
 ) -> Iterator[Answer | ItemError]:
     """What cannot be found is named, and nothing is asked about the rest."""
     from polymodal.media.pictures import Together
 
+    inputs = find_inputs(paths)
     files = inputs.files
     if len(files) < len(inputs):
         return (each for each in inputs.found if not isinstance(each, Path))
