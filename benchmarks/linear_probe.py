@@ -16,7 +16,6 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +47,56 @@ def features(samples: int, classes: int, noise: float) -> tuple[Features, Classe
     return np.maximum(drawn, 0).astype(np.float32), owner
 
 
+Fit = Callable[[Features, Classes, Features, int], Classes]
+"""From samples, their classes, and others to those others' classes; and how many classes."""
+
+
+def plain(x: Features, owner: Classes, asked: Features, classes: int) -> Classes:
+    """scikit-learn with its defaults."""
+    predicted: Classes = LogisticRegression().fit(x, owner).predict(asked)
+    return predicted
+
+
+def standardised(x: Features, owner: Classes, asked: Features, classes: int) -> Classes:
+    """scikit-learn as its documentation advises."""
+    whole = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    predicted: Classes = whole.fit(x, owner).predict(asked)
+    return predicted
+
+
+def searched(x: Features, owner: Classes, asked: Features, classes: int) -> Classes:
+    """The same, with scikit-learn's search for C."""
+    folds = PredefinedSplit(np.where(np.arange(len(x)) % 5 == 0, 0, -1))
+    whole = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    strengths = {"logisticregression__C": np.logspace(-4, 0, 5)}
+    search = GridSearchCV(whole, strengths, cv=folds).fit(x, owner)
+    print(f"the search chose {search.best_params_}")
+    predicted: Classes = search.predict(asked)
+    return predicted
+
+
+def closed(x: Features, owner: Classes, asked: Features, classes: int) -> Classes:
+    """Ours, in closed form."""
+    predicted: Classes = fit_linear(x[:, None], owner, classes).predict(asked).argmax(1)
+    return predicted
+
+
+def recipe(x: Features, owner: Classes, asked: Features, classes: int) -> Classes:
+    """Ours, by the protocol of CLIP's paper."""
+    head = fit_logistic(x, owner, classes, linear_probe())
+    print(f"the recipe chose C = {head.strength:.3g}")
+    predicted: Classes = (asked @ head.weights_FC + head.bias_C).argmax(1)
+    return predicted
+
+
+SIDES: dict[str, Fit] = {
+    "scikit-learn, LogisticRegression": plain,
+    "the same, standardised, converged": standardised,
+    "the same, the best C of five": searched,
+    "`polymodal probe` (25 strengths tried)": closed,
+}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -60,52 +109,13 @@ def main() -> None:
     threadpool_limits(1)
     count = given.samples
     x, owner = features(count + count // 10, given.classes, given.noise)
-    learnt, asked = (x[:count], owner[:count]), (x[count:], owner[count:])
-
-    def plain(scaled: bool) -> Callable[[], NDArray[np.int64]]:
-        def run() -> NDArray[np.int64]:
-            whole: Any = LogisticRegression()
-            if scaled:
-                whole = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            predicted: NDArray[np.int64] = whole.fit(*learnt).predict(asked[0])
-            return predicted
-
-        return run
-
-    def closed() -> NDArray[np.int64]:
-        head = fit_linear(learnt[0][:, None], learnt[1], given.classes)
-        predicted: NDArray[np.int64] = head.predict(asked[0]).argmax(1)
-        return predicted
-
-    def searched() -> NDArray[np.int64]:
-        folds = PredefinedSplit(np.where(np.arange(count) % 5 == 0, 0, -1))
-        whole = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        strengths = {"logisticregression__C": np.logspace(-4, 0, 5)}
-        search = GridSearchCV(whole, strengths, cv=folds).fit(*learnt)
-        print(f"the search chose {search.best_params_}")
-        predicted: NDArray[np.int64] = search.predict(asked[0])
-        return predicted
-
-    def recipe() -> NDArray[np.int64]:
-        head = fit_logistic(*learnt, given.classes, linear_probe())
-        print(f"the recipe chose C = {head.strength:.3g}")
-        predicted: NDArray[np.int64] = (asked[0] @ head.weights_FC + head.bias_C).argmax(1)
-        return predicted
-
-    sides: list[tuple[str, Callable[[], NDArray[np.int64]]]] = [
-        ("scikit-learn, LogisticRegression", plain(False)),
-        ("the same, standardised, converged", plain(True)),
-        ("the same, the best C of five", searched),
-        ("`polymodal probe` (25 strengths tried)", closed),
-    ]
-    if given.sweep:
-        sides.append(("`polymodal probe --recipe linear_probe`", recipe))
+    sides = SIDES | ({"`polymodal probe --recipe linear_probe`": recipe} if given.sweep else {})
     rows = []
-    for name, run in sides:
+    for name, fit in sides.items():
         began, worked = time.perf_counter(), time.process_time()
-        predicted = run()
+        predicted = fit(x[:count], owner[:count], x[count:], given.classes)
         spent, work = time.perf_counter() - began, time.process_time() - worked
-        accuracy = 100 * float((predicted == asked[1]).mean())
+        accuracy = 100 * float((predicted == owner[count:]).mean())
         rows.append((name, f"{spent:.1f}", f"{work:.1f}", f"{accuracy:.1f}"))
         print(f"{name}: {spent:.1f} s, {accuracy:.2f} %", flush=True)
     print(f"\n{count:,} x {WIDTH} features, {given.classes} classes; {count // 10:,} asked")

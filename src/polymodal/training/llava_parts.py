@@ -71,6 +71,12 @@ class Form:
     layer: int | None = None
     class_token: bool = False
 
+    def classes(self, library: Any) -> tuple[Any, Any]:
+        """Of the config and the model."""
+        both = (self.config, self.model)
+        config, model = (getattr(library, c) if isinstance(c, str) else c for c in both)
+        return config, model
+
 
 LLAVA = Form()
 
@@ -218,14 +224,7 @@ def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
 
 
 def joined(
-    name: str,
-    tower: Any,
-    model: Any,
-    image_id: int,
-    *,
-    layer: int,
-    seed: int,
-    form: Form = LLAVA,
+    name: str, tower: Any, model: Any, image_id: int, *, layer: int, seed: int, form: Form = LLAVA
 ) -> Any:
     """The whole, of the very parts, with a projector of random weights by the seed.
 
@@ -252,8 +251,7 @@ def joined(
         weight = head.weight.detach().clone()
         head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         head.weight = nn.Parameter(weight)
-    classes = (form.config, form.model)
-    made, kind = (getattr(library, c) if isinstance(c, str) else c for c in classes)
+    made, kind = form.classes(library)
     config = made(
         vision_config=tower.config,
         text_config=model.config,
