@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.catalog import hub
-from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
+from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
-from polymodal.catalog.names import is_api_name
+from polymodal.catalog.names import full_name, is_api_name
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
 __all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
@@ -147,6 +147,7 @@ def choice_of(name: str) -> Choice:
     Raises:
         ModelUnavailable: no model is called that; with the nearest names.
     """
+    name = full_name(name)
     if name == "starter":
         return _starter()
     if is_api_name(name):
@@ -160,7 +161,7 @@ def choice_of(name: str) -> Choice:
         return Choice(
             name, tasks, known.licence, folder=known.folder, file_bytes=known.size_bytes or 0
         )
-    checkpoint = open_checkpoint(name, allow_pickle=True)
+    checkpoint = look_at(known.folder)
     tasks = VECTORS if kind_of(name) == "embedder" else (*WRITING, "video")
     return Choice(
         name,

@@ -31,8 +31,23 @@ KEYS = {
 KEYRING = "polymodal"
 """The service under which the keyring holds a key, by the name of its variable."""
 SERVER_LOCAL = {"localhost", "127.0.0.1", "::1"}
-BEHAVIOUR = ("sampling", "logprobs", "effort", "thinking_tokens", "picture_tokens")
-PRICE = ("input_usd", "output_usd", "read", "source", "until", "most_prompt_tokens")
+BEHAVIOUR = (
+    "sampling",
+    "logprobs",
+    "effort",
+    "thinking_tokens",
+    "picture_tokens",
+    "audio_tokens_s",
+)
+PRICE = (
+    "input_usd",
+    "output_usd",
+    "read",
+    "source",
+    "until",
+    "most_prompt_tokens",
+    "audio_input_usd",
+)
 
 
 @dataclass(frozen=True)
