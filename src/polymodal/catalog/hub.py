@@ -48,8 +48,8 @@ OFF = {"", "0", "no", "false", "off"}
 
 
 @cache
-def known_checkpoints() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `hub-models.toml` by id: family, verbs, licence."""
+def known_checkpoints() -> Mapping[str, Mapping[str, Any]]:
+    """Rows of `hub-models.toml` by id: family, verbs, licence and where it was read."""
     file = files("polymodal.catalog") / "hub-models.toml"
     return {each["id"]: each for each in tomllib.loads(file.read_text("utf-8"))["models"]}
 

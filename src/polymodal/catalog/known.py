@@ -311,6 +311,10 @@ def _checkpoint(name: str) -> KnownModel:
     does = VERBS.get(row.get("verbs", ""), "")
     if found is not None and (found / "config.json").is_file():
         details, does = _looked_at(found, does)
+    if "licence_source" in row:
+        quoted = " (as others quote it)" if row.get("licence_quoted") else ""
+        details["licence_source"] = row["licence_source"] + quoted
+        details["licence_read"] = str(row["licence_read"])
     return KnownModel(name, does, row.get("family", ""), row.get("licence", ""), found, details)
 
 
