@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["is_array", "is_image", "picture_name"]
+    from polymodal.media.pictures import ImageInput
+
+__all__ = ["Together", "is_array", "is_image", "picture_name"]
+
+
+class Together:
+    """Several pictures that a question is asked of together, in their order.
+
+    `suite.ask(Together("before.jpg", "after.jpg"), "What has changed?", generator=...)`
+    """
+
+    def __init__(self, *pictures: ImageInput) -> None:
+        """For two pictures or more; one is fine as it is."""
+        self.pictures = pictures
 
 
 def is_image(source: object) -> TypeGuard[Image.Image]:
@@ -33,6 +46,8 @@ def is_array(source: object) -> TypeGuard[NDArray[Any]]:
 
 def picture_name(source: object) -> str:
     """What messages and results call an input: its path, or `<image 640x480>`, `<4,211 bytes>`."""
+    if isinstance(source, Together):
+        return ", ".join(picture_name(each) for each in source.pictures)
     if isinstance(source, (str, os.PathLike)):
         return printable_name(source)
     if is_image(source):
@@ -42,6 +57,6 @@ def picture_name(source: object) -> str:
         return f"<image {source.width}x{source.height}>"
     if is_array(source):
         return f"<array {'x'.join(map(str, source.shape))}>"
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"<{len(source):,} bytes>"
-    return f"<{type(source).__name__}>"
+    kind = type(source).__name__
+    size = len(source) if isinstance(source, (bytes, bytearray, memoryview)) else None
+    return f"<{kind}>" if size is None else f"<{size:,} bytes>"

@@ -22,13 +22,21 @@ from polymodal.errors import DamagedMedia, MediaError, MediaTooLarge, Unsupporte
 from polymodal.media.colour import to_rgb
 from polymodal.media.files import read_bytes
 from polymodal.media.headers import Header, read_header
-from polymodal.media.inputs import picture_name
+from polymodal.media.inputs import Together, picture_name
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.media.orientation import exif_orientation
 from polymodal.media.sniff import looks_like, picture_format
 from polymodal.profiling import profiled
 
-__all__ = ["DEFAULT_LIMITS", "ImageInput", "Limits", "Picture", "open_picture", "picture_name"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ImageInput",
+    "Limits",
+    "Picture",
+    "Together",
+    "open_picture",
+    "picture_name",
+]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 """A path, an encoded file's bytes, a PIL image, or an array: (height, width), (height, width, 3)
