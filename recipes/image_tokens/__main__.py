@@ -41,13 +41,13 @@ def train(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """The page, from what a run left."""
-    from recipes.image_tokens.report import write_page
-
     file = options.report / "results.json"
     if not file.is_file():
         raise SystemExit(
             f"{options.report} holds no results.json: finish a run with --output first"
         )
+    from recipes.image_tokens.report import write_page
+
     results = json.loads(file.read_text(encoding="utf-8"))
     write_page(results, options.report / "samples.png", options.out)
 

@@ -23,9 +23,10 @@ HEAD = """\
 # Pictures as tokens: a codebook, and a model that draws by it
 
 Written by `python -m recipes.image_tokens --output DIR`, then `--report DIR --out docs`; everything
-is trained from nothing on the drawings of the package `easy-vqa` (64 x 64 px), here in {minutes:.0f}
-minutes on two CPU cores. The blocks are `polymodal.nn.vq` and `polymodal.nn.transformer`, the loop
-is that of [training](training.md), so a run that is stopped goes on with `--resume`.
+is trained from nothing on the drawings of the package `easy-vqa` (64 x 64 px), here in
+{minutes:.0f} minutes on two CPU cores. The blocks are `polymodal.nn.vq` and
+`polymodal.nn.transformer`, the loop is that of [training](training.md), so a run that is stopped
+goes on with `--resume`.
 """
 
 
