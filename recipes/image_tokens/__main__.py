@@ -1,6 +1,6 @@
 """Train a picture tokenizer, and a small model that draws by its codes.
 
-    python -m recipes.image_tokens --output DIR [--resume]   # about ten minutes on two CPU cores
+    python -m recipes.image_tokens --output DIR [--resume]   # some ten minutes on two cores
     python -m recipes.image_tokens --report DIR --out docs   # writes docs/image-tokens.md
 
 Needs `polymodal[train]`. DIR gets a run folder a stage, results.json and samples.png.
@@ -73,7 +73,8 @@ def main() -> None:
         else:
             report(options)
     except PolymodalError as error:
-        raise SystemExit(str(error)) from error
+        say(str(error))
+        raise SystemExit(error.exit_code) from error
 
 
 if __name__ == "__main__":

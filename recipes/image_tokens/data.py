@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polymodal.errors import MissingDependency
 from polymodal.training.loading import Sample
 
 __all__ = [
@@ -60,9 +61,17 @@ class Drawings:
 
 
 def drawings() -> dict[str, Drawings]:
-    """The parts train, dev and test; test is the package's own."""
-    import easy_vqa as source
+    """The parts train, dev and test; test is the package's own.
 
+    Raises:
+        MissingDependency: the package is not installed.
+    """
+    try:
+        import easy_vqa as source
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            "the drawings are those of the package easy-vqa: pip install 'polymodal[train]'"
+        ) from error
     whole = _read(source.get_train_questions(), source.get_train_image_paths())
     return {
         "train": whole[:-DEV],

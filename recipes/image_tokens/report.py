@@ -23,10 +23,9 @@ HEAD = """\
 # Pictures as tokens: a codebook, and a model that draws by it
 
 Written by `python -m recipes.image_tokens --output DIR`, then `--report DIR --out docs`; everything
-is trained from nothing on the drawings of the package `easy-vqa` (64 x 64 px), here in
-{minutes:.0f} minutes on two CPU cores. The blocks are `polymodal.nn.vq` and
-`polymodal.nn.transformer`, the loop is that of [training](training.md), so a run that is stopped
-goes on with `--resume`.
+is trained from nothing on the drawings of the package `easy-vqa` (64 x 64 px){took}.
+The blocks are `polymodal.nn.vq` and `polymodal.nn.transformer`, the loop is that of
+[training](training.md), so a run that is stopped goes on with `--resume`.
 """
 
 
@@ -142,8 +141,9 @@ def write_page(results: dict[str, Any], image: Path, out: Path) -> None:
     """Write `image-tokens.md` and its image into the folder `out`."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(image, out / "images" / "image-tokens.png")
+    minutes = results["cpu_minutes"]
     parts = [
-        HEAD.format(minutes=results["minutes"]),
+        HEAD.format(took=f", in {minutes:.0f} CPU minutes" if minutes else ""),
         tables(results),
         "![Real, rebuilt and drawn pictures](images/image-tokens.png)\n",
         Path(__file__).with_name("findings.md").read_text(encoding="utf-8"),

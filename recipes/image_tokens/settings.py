@@ -68,6 +68,7 @@ def planned() -> Plan:
             batch=32,
             epochs=10,
             warmup=0.05,
+            log_every=100,
         ),
         drawing=DrawingRecipe(
             name="drawing by codes",
@@ -77,6 +78,7 @@ def planned() -> Plan:
             epochs=12,
             warmup=0.1,
             decay=0.05,
+            log_every=100,
         ),
         judge=Recipe(
             name="judge of drawings",
@@ -85,6 +87,7 @@ def planned() -> Plan:
             batch=64,
             epochs=8,
             warmup=0.1,
+            log_every=100,
         ),
     )
 

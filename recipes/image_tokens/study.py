@@ -64,7 +64,7 @@ def study(
         UsageError: see `polymodal.training.runfolder.RunFolder.begin`.
         TrainingError: see `polymodal.training.trainer.Trainer.run`.
     """
-    began = time.perf_counter()
+    began = time.process_time()
 
     def at(name: str) -> Where:
         return Where(folder / name, lambda text: say(f"{name}: {text}"), resume, accept_changes)
@@ -91,8 +91,8 @@ def study(
         "codebooks": books,
         "bits": coding(model, ids, plan.tokenizer.codes),
         "judged": judged(judge, tokenizer, named["test"], drawn, ids["train"]),
-        "minutes": (time.perf_counter() - began) / 60,
-        "resumed": resume,
+        # Of all threads; of a run that goes on it would be the last part alone.
+        "cpu_minutes": None if resume else (time.process_time() - began) / 60,
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return Study(results, test, stages.rebuilt(tokenizer, test.pixels), drawn)
