@@ -21,16 +21,16 @@ class TokenizerRecipe(Recipe):
     codebook: Codebook = "restarts"
     codes: int = 256
     width: int = 32
-    halvings: int = 3
-    hidden: int = 32
+    halvings: int = 1
+    hidden: int = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingRecipe(Recipe):
     """The values of the model over codes; see `polymodal.nn.transformer.CausalTransformer`."""
 
-    width: int = 128
-    depth: int = 4
+    width: int = 96
+    depth: int = 3
     heads: int = 4
     dropout: float = 0.1
 
@@ -66,7 +66,7 @@ def planned() -> Plan:
             },
             rates=everything,
             batch=32,
-            epochs=10,
+            epochs=8,
             warmup=0.05,
             log_every=100,
         ),
