@@ -43,6 +43,10 @@ objects, counts, colours, places, yes or no. The tower is the starter's, frozen:
 """,
 }
 
+ELSEWHERE = """\
+(CPU): trained on a processor in float32 and not bfloat16; the FLOPs are the same.
+"""
+
 
 def read(path: Path) -> Rows:
     """The rows that `--data` wrote."""
@@ -212,6 +216,7 @@ def write(results: Path, out: Path) -> None:
             "tower's grid.\nEvery model has the same size, so where positions cost parameters its "
             "width shrinks a step: the Q-Former's MFLOPs fall once for that.\n",
             sweep_table(swept) + "\n",
+            *([ELSEWHERE] if any(p.elsewhere for points in swept.values() for p in points) else []),
             "![Cost and accuracy by the number of visual tokens](images/fusion.svg)\n",
         ]
     said = Path(__file__).with_name("findings.md")
