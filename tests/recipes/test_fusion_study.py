@@ -31,7 +31,7 @@ def test_a_point_of_a_cpu_is_marked_and_costs_what_the_clock_said(files, tmp_pat
     )
     assert after.keys() - before.keys() == {49}
     assert before[36].mflops < after[49].mflops < before[64].mflops
-    report.write(files, tmp_path)
+    report.write(files[1], tmp_path)
     page = (tmp_path / "fusion.md").read_text(encoding="utf-8")
     assert "| 98.8 % (CPU), 72 |" in page
     assert "(CPU): trained on a processor" in page
