@@ -87,7 +87,7 @@ def _judging(results: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "## What was drawn, by a judge that saw real drawings alone\n",
+            "## What was drawn, measured: the colour of the ink, the share of its box it fills\n",
             "| per cent right | colour | shape | both |",
             "| --- | --- | --- | --- |",
             *rows,

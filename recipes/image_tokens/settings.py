@@ -45,7 +45,6 @@ class Plan:
 
     tokenizer: TokenizerRecipe
     drawing: DrawingRecipe
-    judge: Recipe
     asked: int = 20
 
     def of(self, codebook: Codebook) -> TokenizerRecipe:
@@ -55,7 +54,6 @@ class Plan:
 
 def planned() -> Plan:
     """The plan that docs/image-tokens.md reports."""
-    everything = (("*", 1e-3),)
     return Plan(
         tokenizer=TokenizerRecipe(
             name="vq tokenizer",
@@ -73,20 +71,11 @@ def planned() -> Plan:
         drawing=DrawingRecipe(
             name="drawing by codes",
             sources={"all": "LOG.md; the shape is GPT-2's (Radford et al. 2019)"},
-            rates=everything,
+            rates=(("*", 1e-3),),
             batch=64,
             epochs=16,
             warmup=0.1,
             decay=0.05,
-            log_every=100,
-        ),
-        judge=Recipe(
-            name="judge of drawings",
-            sources={"all": "LOG.md"},
-            rates=everything,
-            batch=64,
-            epochs=8,
-            warmup=0.1,
             log_every=100,
         ),
     )
@@ -94,5 +83,5 @@ def planned() -> Plan:
 
 def shortened(plan: Plan, fraction: float) -> Plan:
     """The plan with that share of the passes, to try it."""
-    recipes = (plan.tokenizer, plan.drawing, plan.judge)
+    recipes = (plan.tokenizer, plan.drawing)
     return Plan(*(replace(each, epochs=each.epochs * fraction) for each in recipes), plan.asked)

@@ -1,4 +1,4 @@
-"""The three things that are trained, each by the package's trainer: a run folder that resumes.
+"""The tokenizer and the model over its codes, each by the package's trainer, so each resumes.
 
 Legend of shapes: B drawings, S a sequence of two words and the codes, K codes, D their width,
 N vectors, h x w the grid of codes.
@@ -21,10 +21,10 @@ from polymodal.training.runfolder import begun
 from polymodal.training.settings import Recipe
 from polymodal.training.trainer import Trainer
 from recipes.image_tokens.data import COLOURS, WORDS, Drawings, Rows, fingerprint, stacked
-from recipes.image_tokens.measure import bits_a_code, psnr_db, right
+from recipes.image_tokens.measure import bits_a_code, psnr_db
 from recipes.image_tokens.settings import DrawingRecipe, TokenizerRecipe
 
-__all__ = ["Judge", "TrainedCodebook", "Where", "drawer", "judge", "sequences", "tokenizer"]
+__all__ = ["TrainedCodebook", "Where", "drawer", "sequences", "tokenizer"]
 
 FOLD = 4
 """Convolutions at a sixteenth of the places cost a fraction, and these drawings have few edges."""
@@ -225,46 +225,3 @@ def bits(model: CausalTransformer, ids_nS: Tensor) -> float:
     """The mean of what a code costs when the words and the codes before are known."""
     parts = [code_logits(model, part).log_softmax(2) for part in ids_nS.split(100)]
     return bits_a_code(torch.cat(parts), ids_nS[:, 2:])
-
-
-class Judge(nn.Module):
-    """Says colour and shape of a drawing: convolutions, the largest of each map, two heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for given, wanted in ((3, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv2d(given, wanted, 3, stride=2, padding=1), nn.GELU()]
-            layers += [nn.Conv2d(wanted, wanted, 3, padding=1), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
-        self.heads = nn.Linear(64, len(WORDS))
-
-    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of colours (B, 8) and shapes (B, 3), of bytes."""
-        logit_BW = self.heads(self.layers(scaled(pixels_BCHW)))
-        return logit_BW[:, : len(COLOURS)], logit_BW[:, len(COLOURS) :]
-
-    @torch.no_grad()
-    def says(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours (B) and shapes (B)."""
-        parts = [self(part) for part in pixels_BCHW.split(200)]
-        colour, shape = (torch.cat(each).argmax(1) for each in zip(*parts, strict=True))
-        return colour, shape
-
-
-def judge(train: Drawings, dev: Drawings, recipe: Recipe, where: Where) -> Judge:
-    """A judge of drawings, trained on real ones alone."""
-    torch.manual_seed(recipe.seed)
-    model = Judge()
-
-    def loss(pixels_BCHW: Tensor, colour_B: Tensor, shape_B: Tensor) -> Tensor:
-        colour_BC, shape_BC = model(pixels_BCHW)
-        return F.cross_entropy(colour_BC, colour_B) + F.cross_entropy(shape_BC, shape_B)
-
-    def score() -> dict[str, float]:
-        return {"both_right": right(model.says(dev.pixels), (dev.colour, dev.shape))["both"]}
-
-    columns, held = ((each.pixels, each.colour, each.shape) for each in (train, dev))
-    about = _on(columns, held)
-    _fit(model, columns, loss, score, recipe=recipe, where=where, about=about)
-    return model

@@ -16,6 +16,7 @@ from polymodal.nn.transformer import CausalTransformer
 from polymodal.nn.vq import VQTokenizer
 from recipes.image_tokens import measure, stages
 from recipes.image_tokens.data import COLOURS, SHAPES, Drawings
+from recipes.image_tokens.judge import Judge
 from recipes.image_tokens.settings import CODEBOOKS, Plan
 from recipes.image_tokens.stages import Where
 
@@ -81,7 +82,6 @@ def study(
     named = {name: part.named() for name, part in parts.items()}
     ids = {name: stages.sequences(tokenizer, part) for name, part in named.items()}
     model = stages.drawer(ids, plan.tokenizer.codes, plan.drawing, at("drawer"))
-    judge = stages.judge(named["train"], named["dev"], plan.judge, at("judge"))
     drawn = draw(model, tokenizer, ids["test"].shape[1] - 2, plan)
     results = {
         "drawings": {name: [len(part), len(named[name])] for name, part in parts.items()},
@@ -90,7 +90,7 @@ def study(
         "flat": rebuilding(test.pixels, measure.flat(test.pixels)),
         "codebooks": books,
         "bits": coding(model, ids, plan.tokenizer.codes),
-        "judged": judged(judge, tokenizer, named["test"], drawn, ids["train"]),
+        "judged": judged(Judge.of(named["train"]), tokenizer, named["test"], drawn, ids["train"]),
         # Of all threads; of a run that goes on it would be the last part alone.
         "cpu_minutes": None if resume else (time.process_time() - began) / 60,
     }
@@ -145,7 +145,7 @@ def draw(model: CausalTransformer, tokenizer: VQTokenizer, places: int, plan: Pl
 
 
 def judged(
-    judge: stages.Judge, tokenizer: VQTokenizer, real: Drawings, drawn: Drawn, train: Tensor
+    judge: Judge, tokenizer: VQTokenizer, real: Drawings, drawn: Drawn, train: Tensor
 ) -> dict[str, Any]:
     """What the judge says of real, rebuilt and drawn pictures; and which codes were drawn."""
     own = (real.colour, real.shape)

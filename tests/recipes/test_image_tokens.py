@@ -20,6 +20,7 @@ from polymodal.nn.transformer import CausalTransformer
 from polymodal.nn.vq import VQTokenizer
 from recipes.image_tokens import measure, report, settings, stages
 from recipes.image_tokens.data import COLOURS, SHAPES, Drawings, drawings, stated
+from recipes.image_tokens.judge import Judge
 from recipes.image_tokens.study import study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,6 @@ def tiny(**values):
     return settings.Plan(
         dataclasses.replace(plan.tokenizer, codes=16, width=4, hidden=8, **short),
         dataclasses.replace(plan.drawing, width=16, depth=1, heads=2, **short),
-        dataclasses.replace(plan.judge, **short),
         asked=2,
     )
 
@@ -93,6 +93,19 @@ def test_the_words_of_the_packages_drawings_are_those_of_their_pixels():
         rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
         box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
         assert (ink.sum() == box) == (SHAPES[shape] == "rectangle")
+
+
+def test_drawings_that_it_has_not_seen_are_judged_right():
+    found = drawings()
+    judge, test = Judge.of(found["train"].named()), found["test"].named()
+    colour, shape = judge.says(test.pixels)
+    assert (colour == test.colour).float().mean() > 0.99
+    assert (shape == test.shape).float().mean() > 0.97
+    blurred = F.avg_pool2d(test.pixels.float(), 3, stride=1, padding=1).byte()
+    assert (judge.says(blurred)[0] == test.colour).float().mean() > 0.9
+    blank = torch.full((2, 3, 64, 64), 230, dtype=torch.uint8)
+    blank[:, :, 5, 5] = 0  # a dot is no shape
+    assert judge.says(blank)[0].tolist() == judge.says(blank)[1].tolist() == [-1, -1]
 
 
 def test_a_codebook_trained_by_gradients_has_the_papers_loss():
@@ -180,18 +193,18 @@ def test_a_tokenizer_that_was_stopped_goes_on_bit_for_bit(parts, tmp_path):
 
 
 def test_a_folder_with_a_run_is_not_overwritten_and_changes_are_told(parts, tmp_path):
-    plan = tiny(steps=1)
+    recipe = tiny(steps=1).tokenizer
 
     def again(recipe, **how):
         where = stages.Where(tmp_path, lambda _: None, **how)
-        return stages.judge(parts["train"].named(), parts["dev"].named(), recipe, where)
+        return stages.tokenizer(parts["train"], parts["dev"], recipe, where)
 
-    again(plan.judge)
+    again(recipe)
     with pytest.raises(UsageError, match="already holds a run"):
-        again(plan.judge)
+        again(recipe)
     with pytest.raises(UsageError, match=r"batch: 8 -> 4"):
-        again(dataclasses.replace(plan.judge, batch=4), resume=True)
-    again(dataclasses.replace(plan.judge, batch=4), resume=True, accept_changes=True)
+        again(dataclasses.replace(recipe, batch=4), resume=True)
+    again(dataclasses.replace(recipe, batch=4), resume=True, accept_changes=True)
 
 
 def test_a_report_without_a_run_says_what_is_missing(tmp_path):
