@@ -119,7 +119,7 @@ def write_image(shown: Study, file: Path) -> None:
                 torch.nonzero((drawn.colour == colour) & (drawn.shape == place))[number, 0]
                 for colour in range(len(COLOURS))
             ]
-            rows.append((f"drawn: {shape}", [drawn.pixels[at] for at in which]))
+            rows.append((f"drawn:\n{shape}", [drawn.pixels[at] for at in which]))
     side, gap = shown.real.pixels.shape[-1], 4
     step = side + gap
     sheet = torch.full((step * len(rows) - gap, step * len(COLOURS) - gap, 3), 255).byte()

@@ -12,7 +12,14 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["cell_width", "fit_columns", "print_table", "shorten_end", "shorten_middle"]
+__all__ = [
+    "cell_width",
+    "fit_columns",
+    "line_width",
+    "print_table",
+    "shorten_end",
+    "shorten_middle",
+]
 
 GAP = 2
 """Blanks between two columns."""
@@ -34,13 +41,19 @@ def print_table(
         paths: indices of columns that are shortened in the middle.
         numbers: indices of columns that are aligned to the right.
     """
-    on_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if on_terminal else _plain_width()
+    on_terminal, width = sys.stdout.isatty(), line_width()
     fitted = fit_columns(columns, rows, width=width - 1, paths=paths)
     if on_terminal and os.environ.get("TERM") != "dumb":
         _print_rich(fitted, width, numbers)
     else:
         _print_plain(fitted, numbers)
+
+
+def line_width() -> int:
+    """Cells that a line on stdout may have."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+    return _plain_width()
 
 
 def fit_columns(
