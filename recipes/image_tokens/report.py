@@ -133,7 +133,7 @@ def write_image(shown: Study, file: Path) -> None:
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    figure.savefig(file, dpi=110, metadata={"Software": None})
+    figure.savefig(file, dpi=90, metadata={"Software": None}, pil_kwargs={"optimize": True})
     plt.close(figure)
 
 
