@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.catalog.shapes import Shape, shape_of
+from polymodal.models.hub_families import BRIDGED
 
 __all__ = ["Estimate", "Load", "estimate", "visual_tokens"]
 
@@ -155,7 +156,7 @@ def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> in
         return _in_squares(family, config, grid, side, picture_px)
     if family in {"llava_next", "llava_onevision"}:
         return _tiled(config, grid, side, picture_px)
-    return grid * grid
+    return int(config["image_seq_length"]) if family in BRIDGED else grid * grid
 
 
 def _by_resolution(unit_px: int, picture_px: int) -> int:

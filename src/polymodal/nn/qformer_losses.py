@@ -102,7 +102,7 @@ class QFormerPretraining(nn.Module):
             ValueError: one pair only: there is nothing to contrast it with; an offset that does not
                 fit what was gathered.
         """
-        query_BQD, text_BD = self._features(token_BNV, ids_BS, mask_BS)
+        query_BQD, text_BD = self.image_vectors(token_BNV), self.text_vectors(ids_BS, mask_BS)
         query_AQD, text_AD = gather(query_BQD), gather(text_BD)
         pairs, everyone = len(text_BD), len(text_AD)
         if everyone < 2:
@@ -129,7 +129,16 @@ class QFormerPretraining(nn.Module):
 
     def similarity(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """The cosine of each picture's best query with each text: (pictures, texts)."""
-        return _best(*self._features(token_BNV, ids_BS, mask_BS))
+        return _best(self.image_vectors(token_BNV), self.text_vectors(ids_BS, mask_BS))
+
+    def image_vectors(self, token_BNV: Tensor) -> Tensor:
+        """Unit vectors (B, Q, D), one a query."""
+        return F.normalize(self.image_projection(self.qformer.look(token_BNV)), dim=-1)
+
+    def text_vectors(self, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+        """Unit vectors (B, D) of what the first token sums up."""
+        word_BSW = self.qformer.read(ids_BS, mask_BS)
+        return F.normalize(self.text_projection(word_BSW[:, 0]), dim=-1)
 
     def matching(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """Logits (B, 2) of "does not belong", "belongs", averaged over the queries."""
@@ -142,14 +151,6 @@ class QFormerPretraining(nn.Module):
         _, word_BSW = self.qformer.look_and_read(token_BNV, ids_BS, mask_BS, causal=True)
         logit_BSC: Tensor = self.words(self.write(word_BSW))
         return logit_BSC
-
-    def _features(
-        self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Unit vectors of queries (B, Q, D) and texts (B, D)."""
-        query_BQD = self.image_projection(self.qformer.look(token_BNV))
-        text_BD = self.text_projection(self.qformer.read(ids_BS, mask_BS)[:, 0])
-        return F.normalize(query_BQD, dim=-1), F.normalize(text_BD, dim=-1)
 
     def _contrast(self, to_text_BA: Tensor, to_image_BA: Tensor, own_B: Tensor) -> Tensor:
         scale, smoothing = self.logit_scale.exp(), self.label_smoothing
