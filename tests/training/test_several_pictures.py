@@ -23,14 +23,6 @@ SYSTEM = (
 FAST = 'rates=[["*vision_tower*",null],["*",0.01]]'
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("several")
