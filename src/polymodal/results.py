@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
+
+if TYPE_CHECKING:  # answers from the cache need no vectors
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "AddReport",
@@ -37,7 +38,18 @@ __all__ = [
     "Verdict",
 ]
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    Vector: TypeAlias = NDArray[np.float32]
+
+
+def __getattr__(name: str) -> Any:
+    """`Vector` while the program runs: numpy is loaded where somebody asks for it."""
+    if name != "Vector":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np
+    from numpy.typing import NDArray
+
+    return NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,8 @@ class Embeddings:
 
     def valid(self) -> tuple[list[int], Vector]:
         """Positions of the items that succeeded and their vectors, shape (n, dimension)."""
+        import numpy as np
+
         good = [
             (i, item.vector) for i, item in enumerate(self.items) if isinstance(item, Embedding)
         ]
