@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
+from polymodal.errors import Attempt, ItemsFailed, MediaError, SpaceMismatch
 
 __all__ = [
     "AddReport",
@@ -108,17 +108,20 @@ class ItemError:
         input: the input as the caller named it.
         reason: one sentence for a person.
         kind: the exception's class name, for programs.
+        attempts: of an answer that did not fit its schema: every one that was given, in order.
     """
 
     input: str
     reason: str
     kind: str
+    attempts: tuple[Attempt, ...] = ()
 
     @classmethod
     def of(cls, name: str, error: Exception) -> ItemError:
         """From an exception caught while working on `name`."""
         reason = error.reason if isinstance(error, MediaError) else str(error)
-        return cls(input=name, reason=reason or type(error).__name__, kind=type(error).__name__)
+        kind = type(error).__name__
+        return cls(name, reason or kind, kind, getattr(error, "attempts", ()))
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,15 @@ def test_ask_for_gets_data_at_the_first_attempt(checkpoint: Get) -> None:
     assert len(found.attempts) == 1
 
 
+def test_ask_gets_data_from_weights_that_know_nothing(checkpoint: Get, tmp_path: Path) -> None:
+    suite = pm.Suite(str(checkpoint("qwen2_vl")), device="cpu", home=tmp_path)
+    schema = {**SCHEMA, "title": "garment"}
+    found = suite.ask(tiny.picture(1), "Which garment?", schema=schema, grounded=False, threshold=0)
+    assert found.data["kind"] in {"saree", "jeans"}
+    assert suite.journal is not None
+    assert len(suite.journal.calls(verb="ask")) == 1  # no attempt was wasted
+
+
 def test_pieces_of_a_bound_answer_add_up(checkpoint: Get) -> None:
     generator = open_hub_generator(str(checkpoint("llava")), device="cpu")
     options = pm.GenerationOptions(max_tokens=60, choices=("yes", "no"))

@@ -29,6 +29,7 @@ from polymodal.cli.options import (
     Writer,
 )
 from polymodal.cli.output import Output
+from polymodal.cli.schema_option import AnswerSchema, schema_of
 from polymodal.cli.writing import name_the_cost, no_budget_for, told, wished
 from polymodal.errors import UsageError
 
@@ -115,10 +116,10 @@ def _caption_options(style: str) -> GenerationOptions:
     return own_options(style) if style in MOST_TOKENS else GREEDY  # the verb refuses the style
 
 
-def _answer_options() -> GenerationOptions:
-    from polymodal.tasks.answering_generators import OPTIONS
+def _answer_options(schema: object | None) -> GenerationOptions:
+    from polymodal.tasks.answering_generators import options_for
 
-    return OPTIONS
+    return options_for(schema)
 
 
 def _sure(item: CaptionCandidate) -> str:
@@ -150,6 +151,7 @@ def ask(
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
     ] = None,
     examples: Examples = None,
+    schema: AnswerSchema = None,
     threshold: Annotated[
         float | None,
         typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
@@ -174,17 +176,23 @@ def ask(
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
-    With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"}.
+    Example: polymodal ask photos/ -q "What is sold here?" --schema shop:Item -m openai:MODEL
+
+    With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"},
+    and "data" with --schema.
     """
     out = Output(as_json=json, quiet=quiet)
     if (pairs is None) == (not paths) or (pairs is None) != bool(question):
         raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
     probability(threshold, "--threshold")
     no_budget_for(model, budget)
+    if stream and schema is not None:
+        raise UsageError("--schema gives data once all of it is there; --stream goes without it.")
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
-    checks |= {"options": wished(_answer_options), "examples": _examples(examples)}
+    checks |= {"options": wished(lambda: _answer_options(schema)), "schema": schema_of(schema)}
+    checks |= {"examples": _examples(examples)}
     items: Iterable[Answer | ItemError]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
@@ -193,7 +201,8 @@ def ask(
         answers = suite.ask(iter(inputs.files), asked, **checks)
         results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
         items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
-    print_answers(succeeded(name_the_cost(suite, model, out, items), out), out)
+    answers_only = succeeded(name_the_cost(suite, model, out, items), out)
+    print_answers(answers_only, out, with_data=schema is not None)
     name_the_starter(model, out)
     out.finish()
 
@@ -204,11 +213,12 @@ def _examples(file: str | None) -> Sequence[ExampleInput]:
     return read_examples(file) if file is not None else ()
 
 
-def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:
+def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = False) -> list[Answer]:
     """Print answers as they come, as lines or as a table; returns them."""
     kept = []
     for item in items:
-        out.line(_answer_values(item))
+        data = {"data": item.data} if with_data else {}
+        out.line({**_answer_values(item), **data})
         kept.append(item)
     rows = [_row(item) for item in kept]
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
