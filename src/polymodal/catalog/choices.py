@@ -20,6 +20,7 @@ from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
 from polymodal.catalog.known import show
 from polymodal.catalog.names import is_api_name
+from polymodal.catalog.visual import processing_of
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
 __all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
@@ -82,6 +83,7 @@ class Choice:
         parameters: as its weight files say; None where they are not here.
         behind_api: reached over a network, and paid.
         repository: of the hub, where it is called otherwise there.
+        processing: how its pictures are prepared, where its files are here.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Choice:
     note: str = ""
     behind_api: bool = False
     repository: str = ""
+    processing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -170,6 +173,7 @@ def choice_of(name: str) -> Choice:
         folder=checkpoint.folder,
         parameters=checkpoint.weights.parameters(),
         file_bytes=checkpoint.weights.size_bytes(),
+        processing=processing_of(checkpoint.folder),
     )
 
 
@@ -199,6 +203,7 @@ def _rows() -> tuple[Mapping[str, Any], ...]:
 
 def _listed(row: Mapping[str, Any]) -> Choice:
     name = str(row["name"])
+    folder = _folder(str(row.get("repository", name)))
     licence = str(row.get("licence", hub.known_checkpoints().get(name, {}).get("licence", "")))
     return Choice(
         name,
@@ -206,7 +211,8 @@ def _listed(row: Mapping[str, Any]) -> Choice:
         licence,
         row.get("config", {}),
         tuple(Score(**each) for each in row.get("scores", ())),
-        folder=_folder(str(row.get("repository", name))),
+        folder=folder,
+        processing={} if folder is None else processing_of(folder),
         dtype=str(row.get("dtype", "")),
         context_tokens=int(row.get("context_tokens", 0)),
         note=str(row.get("note", "")),

@@ -60,7 +60,7 @@ def score_in_words(each: Candidate) -> str:
     """The number that it is judged by, or a dash."""
     if each.measured is not None:
         return f"{100 * each.measured.value:.1f} measured"
-    return "-" if each.published is None else f"{each.published.value:g}"
+    return "-" if each.published is None else f"{each.published.value:.1f}"
 
 
 def _table(selection: Selection) -> list[str]:

@@ -23,7 +23,7 @@ LICENCES = ("any", "permissive")
 
 
 Task = Annotated[
-    str, typer.Option("--task", metavar="TASK", help="search, classify, caption, vqa, ...")
+    str, typer.Option("--task", metavar="TASK", help="What it is for: one of those above.")
 ]
 Memory = Annotated[
     str | None,
@@ -64,11 +64,12 @@ def models_select(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose a model for a task: smallest capable first, with reasons for and against.
+    """Choose a model for a task.
 
-    Tasks: search, classify, few-shot, moderate, caption, vqa, complex-vqa, document, transcribe,
-    video. Scores are published ones with their source, or measured here with --measure; those are
-    kept, and used from then on. See docs/choosing.md.
+    The smallest capable one comes first, with reasons for and against it. Tasks: search, classify,
+    few-shot, moderate, caption, vqa, complex-vqa, document, transcribe, video. Scores are published
+    ones with their source, or measured here with --measure; those are kept, and used from then on.
+    See docs/choosing.md.
 
     Example: polymodal models select --task search --memory 2GB --licence permissive
 
@@ -104,6 +105,9 @@ def _print_selection(selection: Selection, out: Output) -> None:
     from polymodal.runtime.memory import in_words
 
     budget = in_words(selection.needs.memory_bytes)
+    # A dozen services that nobody measured would hide the models that can be told apart.
+    unknown = [each for each in selection.ranked if each.choice.behind_api and not _scored(each)]
+    unknown = unknown if len(unknown) < len(selection.ranked) else []
     rows = [
         [
             each.choice.name,
@@ -113,8 +117,13 @@ def _print_selection(selection: Selection, out: Output) -> None:
             "yes" if each.choice.folder is not None else "-",
         ]
         for each in selection.ranked
+        if each not in unknown
     ]
-    out.table(["model", "memory", "in", "score", "here"], rows, paths=(0,), numbers=(1, 3))
+    headings = ["model", "memory", "precision", "score", "here"]
+    out.table(headings, rows, paths=(0,), numbers=(1, 3))
+    if unknown:
+        names = ", ".join(each.choice.name for each in unknown)
+        out.folded(f"behind an API, and no score is known here: {names}")
     best = selection.best
     if best is None:
         out.text(f"Nothing fits into {budget}.")
@@ -123,11 +132,11 @@ def _print_selection(selection: Selection, out: Output) -> None:
         out.text()
         out.text(f"{best.choice.name}{sure}")
         for reason in best.for_:
-            out.text(f"  + {reason}")
+            out.folded(f"+ {reason}", 2)
         for reason in best.against:
-            out.text(f"  - {reason}")
+            out.folded(f"- {reason}", 2)
         if best.choice.note:
-            out.text(f"    {best.choice.note}")
+            out.folded(f"  {best.choice.note}", 2)
     if selection.rejected:
         out.text()
         out.text(f"left out, for {budget} and what else was asked:")
@@ -135,7 +144,11 @@ def _print_selection(selection: Selection, out: Output) -> None:
         for each in selection.rejected:
             reasons.setdefault(each.reason, []).append(each.name)
         for reason, names in reasons.items():
-            out.text(f"  {reason}: {', '.join(names)}")
+            out.folded(f"{reason}: {', '.join(names)}", 2)
+
+
+def _scored(each: Candidate) -> bool:
+    return each.measured is not None or each.published is not None
 
 
 def _precision(each: Candidate) -> str:
@@ -157,7 +170,9 @@ def models_validate(
     quantize: Annotated[
         str | None, typer.Option(metavar="8bit|4bit", help="Weights quantised by bitsandbytes.")
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="TYPE", help="bfloat16 or float16.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="bfloat16 or float16, without --quantize.")
+    ] = "auto",
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="What the data is for; told by its columns.")
     ] = None,
@@ -165,10 +180,11 @@ def models_validate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find out what a precision costs on your own data, before you rely on it.
+    """Find out what a precision costs.
 
-    Runs the model as it is and in the precision asked for, over the same items: how often the
-    answers agree, how much the score drops with its 95 % interval, memory and time won, a verdict.
+    On your own data, before you rely on it: the model as it is and in the precision asked for
+    answer the same items. You see how often the answers agree, how much the score drops with its
+    95 % interval, memory and time won, and a verdict.
 
     Example: polymodal models validate ./my-clip --dtype bfloat16 --data photos/
 
@@ -206,22 +222,25 @@ def _print_validation(found: Validation, out: Output) -> None:
         f"same answers: {100 * found.agreement:.1f} % ({100 * found.agreement_low:.1f} to"
         f" {100 * found.agreement_high:.1f}) of {found.base.count} items of {found.base.data}"
     )
-    out.text(f"{found.verdict}: {found.reason}")
+    out.folded(f"{found.verdict}: {found.reason}")
 
 
 def models_plan(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="deployment.toml")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Devices and models, as TOML: docs/choosing.md.")
+    ],
     write: Annotated[
         str | None,
         typer.Option("--write", metavar="FOLDER", help="Also write the vLLM commands and compose."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Plan a deployment: devices, precision, replicas, memory, and what breaks first.
+    """Plan a deployment.
 
-    The file names devices and models with their rates and latency targets: docs/choosing.md. Where
-    a model that writes runs on a GPU, the command line of vLLM is printed; --write also puts
-    vllm.sh and compose.yaml into a folder.
+    Which devices, which precision, how many replicas, how much memory, and what breaks first. The
+    file names devices, and models with their rates and latency targets: docs/choosing.md. Where a
+    model that writes runs on a GPU, the command line of vLLM is printed; --write also puts vllm.sh
+    and compose.yaml into a folder.
 
     With --json one line: {"models", "devices", "breaks_first", "problems"}. Exit code 1 where the
     devices cannot carry it.
@@ -234,7 +253,7 @@ def models_plan(
     found = plan(read_deployment(Path(file)))
     out.line(found.to_dict())
     out.table(
-        ["model", "on", "in", "replicas", "memory", "busy", "p95"],
+        ["model", "on", "precision", "replicas", "memory", "busy", "p95"],
         [
             [
                 each.name,
@@ -254,9 +273,9 @@ def models_plan(
         free = in_words(device.memory_bytes - device.used_bytes)
         out.text(f"{device.name}: {in_words(device.used_bytes)} used, {free} left")
     for problem in found.problems:
-        out.text(f"problem: {problem}")
+        out.folded(f"problem: {problem}")
     if found.breaks_first:
-        out.text(f"breaks first: {found.breaks_first}")
+        out.folded(f"breaks first: {found.breaks_first}")
     for each in found.models:
         if each.served_by_vllm:
             out.text()
