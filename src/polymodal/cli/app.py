@@ -231,7 +231,7 @@ _nest(
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
 _nest(
     "journal",
-    "What was asked and answered: list, review, label, export.",
+    "What was asked and answered: list, sample, label, export.",
     memory.list_,
     memory.show,
     memory.sample,
@@ -241,7 +241,7 @@ _nest(
 )
 _nest(
     "train",
-    "Train on own data: contrastive, align, instruct.",
+    "Train on your own data: contrastive, align, instruct.",
     train.contrastive,
     train_llava.align,
     train_llava.instruct,

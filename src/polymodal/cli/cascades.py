@@ -38,7 +38,9 @@ File = Annotated[
 ]
 Top = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME", help="One more tier: judges what is left."),
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="A model for one more tier, on top of the others."
+    ),
 ]
 
 
@@ -52,7 +54,7 @@ def cascade_fit(
     ],
     target_precision: Annotated[
         float,
-        typer.Option(metavar="P", help="Of what a tier decides by itself, to be right."),
+        typer.Option(metavar="P", help="Share of a tier's own decisions that is to be right."),
     ] = 0.95,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also draw quality against cost, as a page.")
