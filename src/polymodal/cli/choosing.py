@@ -122,8 +122,8 @@ def _print_selection(selection: Selection, out: Output) -> None:
     headings = ["model", "memory", "precision", "score", "here"]
     out.table(headings, rows, paths=(0,), numbers=(1, 3))
     if unknown:
-        names = ", ".join(each.choice.name for each in unknown)
-        out.folded(f"behind an API, and no score is known here: {names}")
+        listed = ", ".join(each.choice.name for each in unknown)
+        out.folded(f"behind an API, and no score is known here: {listed}")
     best = selection.best
     if best is None:
         out.text(f"Nothing fits into {budget}.")

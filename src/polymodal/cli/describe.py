@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from polymodal.models.messages import GenerationOptions
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
-    from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
 
@@ -171,8 +170,7 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Questions about text are answered from the text in the picture. With a model that writes, also
-    about videos, sound and documents.
+    Text in a picture is read. With a model that writes, also about videos, sound and documents.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
@@ -186,14 +184,11 @@ def ask(
         raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
     probability(threshold, "--threshold")
     no_budget_for(model, budget)
-    if stream and schema is not None:
-        raise UsageError("--schema gives data once all of it is there; --stream goes without it.")
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
-    checks |= {"options": wished(lambda: _answer_options(schema)), "schema": schema_of(schema)}
-    checks |= {"examples": _examples(examples)}
-    items: Iterable[Answer | ItemError]
+    checks |= _form(schema, examples, stream=stream)
+    items: Iterable[Any]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
     else:
@@ -201,16 +196,23 @@ def ask(
         answers = suite.ask(iter(inputs.files), asked, **checks)
         results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
         items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
-    answers_only = succeeded(name_the_cost(suite, model, out, items), out)
-    print_answers(answers_only, out, with_data=schema is not None)
+    items = succeeded(name_the_cost(suite, model, out, items), out)
+    print_answers(items, out, with_data=schema is not None)
     name_the_starter(model, out)
     out.finish()
 
 
-def _examples(file: str | None) -> Sequence[ExampleInput]:
+def _form(schema: str | None, examples: str | None, *, stream: bool) -> dict[str, Any]:
+    """In what form answers are to come."""
+    if stream and schema is not None:
+        raise UsageError("--schema gives data once all of it is there; --stream goes without it.")
     from polymodal.tasks.examples import read_examples
 
-    return read_examples(file) if file is not None else ()
+    return {
+        "options": wished(lambda: _answer_options(schema)),
+        "schema": schema_of(schema),
+        "examples": read_examples(examples) if examples is not None else (),
+    }
 
 
 def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = False) -> list[Answer]:
