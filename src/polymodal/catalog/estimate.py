@@ -20,6 +20,8 @@ __all__ = ["Estimate", "Load", "estimate"]
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0}
 QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """NF4 keeps a float32 scale for each 64 numbers (Dettmers et al. 2023)."""
+TURNED = 6
+"""Arrays of a tower's width in float32 while queries and keys are turned by their place."""
 PICTURE_PX = 1024
 
 
@@ -128,10 +130,12 @@ def _activations(shape: Shape, each: float, seen: Seen, load: Load) -> int:
     steps = [0.0]
     for tower in shape.towers:
         positions = max(tower.patches, seen.patches) * max(1, load.pictures) * load.batch
-        steps.append(positions * (4 * tower.width + 2 * tower.feed_forward))
+        steps.append(each * positions * (4 * tower.width + tower.held * tower.feed_forward))
+        if tower.turned:
+            steps.append(positions * tower.width * (5 * each + TURNED * BYTES["float32"]))
     if shape.decoder is not None:
         decoder = shape.decoder
         tokens = load.context_tokens * load.batch
         widest = tokens * (4 * decoder.width + 3 * decoder.feed_forward)
-        steps.append(widest + load.batch * decoder.vocabulary)
-    return round(max(steps) * each)
+        steps.append(each * (widest + load.batch * decoder.vocabulary))
+    return round(max(steps))
