@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,11 @@ def test_ask_for_gets_data_at_the_first_attempt(checkpoint: Get) -> None:
 
 
 def test_ask_gets_data_from_weights_that_know_nothing(checkpoint: Get, tmp_path: Path) -> None:
-    suite = pm.Suite(str(checkpoint("qwen2_vl")), device="cpu", home=tmp_path)
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen2_vl")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 4096  # a letter is a token
+    (folder / "config.json").write_text(json.dumps(config))
+    suite = pm.Suite(str(folder), device="cpu", home=tmp_path / "home")
     schema = {**SCHEMA, "title": "garment"}
     found = suite.ask(tiny.picture(1), "Which garment?", schema=schema, grounded=False, threshold=0)
     assert found.data["kind"] in {"saree", "jeans"}
