@@ -13,16 +13,19 @@ when it needs them. `--folder` keeps what was built, and a second run with it on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks import search_data, search_speed
 from benchmarks.tables import conditions, markdown
@@ -41,6 +44,34 @@ def memory_now(kind: str) -> int:
         if line.startswith(kind):
             return int(line.split()[1]) * 1024
     return 0
+
+
+@contextlib.contextmanager
+def own_memory(peaks: dict[str, float]) -> Iterator[None]:
+    """Look ten times a second at what this process and its children hold beside mapped files; the
+    greatest amounts go into `peaks`."""
+    done = threading.Event()
+
+    def own(process: psutil.Process) -> int:
+        with contextlib.suppress(psutil.Error):  # it may have ended
+            told = process.memory_info()
+            return int(told.rss - told.shared)
+        return 0
+
+    def look() -> None:
+        here = psutil.Process()
+        while not done.wait(0.1):
+            peaks["write_own_bytes"] = max(peaks.get("write_own_bytes", 0), own(here))
+            children = max((own(each) for each in here.children()), default=0)
+            peaks["graph_own_bytes"] = max(peaks.get("graph_own_bytes", 0), children)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def items(blocks: Iterator[Vector], keep: Path) -> Iterator[Item]:
@@ -107,9 +138,12 @@ def build(folder: Path, real: Vector, count: int) -> dict[str, float]:
         yield from items(blocks, folder / "vectors.f32")
         written = time.perf_counter()
 
-    with open_collection(folder / "shop", MockEmbedder, create=True, write=True) as collection:
+    peaks: dict[str, float] = {}
+    shop = open_collection(folder / "shop", MockEmbedder, create=True, write=True)
+    with own_memory(peaks), shop as collection:
         collection.put(noted(), Space("benchmark", "1", real.shape[1]))
     told = {
+        **peaks,
         "count": count,
         "write_s": written - started,
         "graph_s": time.perf_counter() - written,
@@ -118,6 +152,14 @@ def build(folder: Path, real: Vector, count: int) -> dict[str, float]:
     }
     measured.write_text(json.dumps(told))
     return told
+
+
+def work(built: dict[str, float], kind: str) -> list[str]:
+    """The table's row about writing, or about building the graph."""
+    name = {"write": "writing", "graph": "building the graph"}[kind]
+    peak, own = built[f"{kind}_bytes"] / 1e9, built[f"{kind}_own_bytes"] / 1e9
+    told = f"{built[f'{kind}_s'] / 60:.1f} min, peak {peak:.2f} GB"
+    return [name, f"{told} ({own:.2f} not mapped files)"]
 
 
 def run(folder: Path, arguments: argparse.Namespace) -> None:
@@ -139,11 +181,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
         ["search, p50 / p95, warm", f"{told['p50_ms']:.2f} / {told['p95_ms']:.2f} ms"],
         ["search, p50, first time", f"{told['first_ms']:.2f} ms"],
         ["opening the collection", f"{told['opened_s']:.2f} s"],
-        ["writing", f"{built['write_s'] / 60:.1f} min, {built['write_bytes'] / 1e9:.2f} GB"],
-        [
-            "building the graph",
-            f"{built['graph_s'] / 60:.1f} min, {built['graph_bytes'] / 1e9:.2f} GB",
-        ],
+        *(work(built, kind) for kind in ("write", "graph")),
         ["on disk", f"{folder_bytes(folder / 'shop') / 1e9:.2f} GB"],
     ]
     print(markdown([f"{built['count']:,} vectors of {real.shape[1]}", ""], rows))

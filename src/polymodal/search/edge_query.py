@@ -26,8 +26,8 @@ __all__ = [
 SCAN_LIMIT = 10_000
 """Up to so many vectors, of all or of those that pass a filter, are scanned rather than searched
 by graph: about a millisecond."""
-GRAPH_LINKS = 16
-GRAPH_CANDIDATES_BUILDING = 100
+GRAPH_LINKS = 24
+GRAPH_CANDIDATES_BUILDING = 200
 GRAPH_CANDIDATES = 192
 GRAPH_CANDIDATES_OF_MANY = 512
 MANY = 250_000
