@@ -180,7 +180,7 @@ def _classification_card(item: Classification) -> Card:
 def _decision_card(item: Decision, verdicts: tuple[str, str]) -> Card:
     facts = {f"score of {name}": f"{score:.2f}" for name, score in item.scores.items()}
     if item.label is not None:
-        facts["truth"] = verdicts[0 if item.label else 1]
+        facts["truth"] = "yes" if item.label else "no"
     return Card(
         item.input,
         Path(item.input).name,
