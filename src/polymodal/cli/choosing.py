@@ -126,7 +126,7 @@ def _print_selection(selection: Selection, out: Output) -> None:
         out.folded(f"behind an API, and no score is known here: {listed}")
     best = selection.best
     if best is None:
-        out.text(f"Nothing fits into {budget}.")
+        out.text(f"Nothing fits {budget} and what else was asked.")
     else:
         sure = "" if best.capable else " (no score says how good it is)"
         out.text()

@@ -47,6 +47,10 @@ Media = Annotated[
         metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
     ),
 ]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
+]
 Examples = Annotated[
     str | None,
     typer.Option(
@@ -141,10 +145,7 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 
 def ask(
     paths: Media = None,
-    question: Annotated[
-        list[str] | None,
-        typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
-    ] = None,
+    question: Questions = None,
     pairs: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
