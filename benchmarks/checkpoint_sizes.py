@@ -1,7 +1,8 @@
 """Parameters and memory of checkpoints, counted from configurations without any weights.
 
 Run: `python -m benchmarks.checkpoint_sizes`. The defaults of these configuration classes are those
-of the named checkpoints, as transformers documents them. docs/models.md shows the table.
+of the named checkpoints, as transformers documents them; the others are counted from the cards in
+`catalog/choices-*.toml`. docs/models.md shows the table.
 """
 
 from __future__ import annotations
@@ -34,12 +35,25 @@ def parameters(config_class: str, model_class: str, settings: dict[str, Any]) ->
     return sum(each.numel() for each in model.parameters())
 
 
+def counted() -> dict[str, int]:
+    """Parameters by checkpoint: built where its class has the right defaults, else by its card."""
+    from polymodal.catalog.choices import WRITING, choices_for
+    from polymodal.catalog.shapes import shape_of
+
+    built = {name: parameters(*how) for name, how in DEFAULTS.items()}
+    cards = {each.name: each for task in WRITING for each in choices_for(task) if each.config}
+    return built | {
+        name: shape_of(card.config, name).parameters
+        for name, card in cards.items()
+        if name not in built
+    }
+
+
 def main() -> None:
     """Print the table."""
     print("| checkpoint | parameters | float32 | 2 bytes |")
     print("| --- | --- | --- | --- |")
-    for name, (config_class, model_class, settings) in DEFAULTS.items():
-        count = parameters(config_class, model_class, settings)
+    for name, count in counted().items():
         sizes = " | ".join(f"{count * each / 1e9:.1f} GB" for each in (BYTES_CPU, BYTES_GPU))
         print(f"| `{name}` | {count / 1e6:,.0f} M | {sizes} |")
 

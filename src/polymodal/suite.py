@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_generator_name, no_vectors
+from polymodal.catalog.names import full_name, is_generator_name, no_vectors
 from polymodal.errors import UsageError
+from polymodal.models.trust import Trust
 from polymodal.runtime.shapes import gather, is_one, listed, only
 from polymodal.suite_answers import AnswerVerbs
 from polymodal.suite_captions import CaptionVerbs
@@ -68,6 +69,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
         stream_limits: StreamLimits | None = None,
         budget_usd: float | None = None,
         allow_pickle: bool = False,
+        allow_remote_code: Sequence[str] = (),
         memory: int | str | None = None,
         ttl_s: float | None = None,
         dtype: str = "auto",
@@ -90,13 +92,14 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
             budget_usd: what generators behind APIs may cost; a request that could pass it is not
                 sent, and is a `BudgetExceeded` in its place. None only counts (`spending`).
             allow_pickle: take pickled weights of a checkpoint that has no others.
+            allow_remote_code: checkpoints, named as they are asked for, whose own code may run.
             memory: what all models may take, on the host and on each accelerator: bytes, or "8GB";
                 80 % of what is free by default. The longest idle make room for others.
             ttl_s: unload what was idle for so many seconds; never by default.
             dtype, quantize: in which numbers a checkpoint's weights are held: "float32",
                 "bfloat16", "float16" or "auto"; and "8bit" or "4bit".
         """
-        self._model = model
+        self._model = full_name(model) if isinstance(model, str) else model
         self._device = device
         self._limits = limits
         self._home = None if home is None else Path(home)
@@ -109,11 +112,9 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
         self._speech = transcriber
         self._stream_limits = stream_limits
         self._budget_usd = budget_usd
-        self._allow_pickle = allow_pickle
-        self._memory = memory
-        self._ttl_s = ttl_s
-        self._dtype = dtype
-        self._quantize = quantize
+        self._trust = Trust(allow_pickle, tuple(map(os.fspath, allow_remote_code)))
+        self._memory, self._ttl_s = memory, ttl_s
+        self._dtype, self._quantize = dtype, quantize
 
     def embedder(self) -> Embedder:
         """The model, opened on first use.
@@ -350,7 +351,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
                         name,
                         device=self._device,
                         precision=self._precision(),
-                        allow_pickle=self._allow_pickle,
+                        trust=self._trust,
                     )
                 self._texts = TextVectors(self._kept(model, name))
             return self._texts
@@ -359,7 +360,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
         """What checks the answers of generators, wherever these run."""
         from polymodal.catalog.opening import open_embedder
 
-        return open_embedder("starter", device="cpu" if self._device == "cpu" else "auto")
+        return open_embedder("starter", device=self._device_beside())
 
     def _picture_limits(self) -> Limits:
         if self._limits is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-from polymodal.catalog.names import is_api_name, is_generator_name
+from polymodal.catalog.names import full_name, is_api_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.runtime.shapes import gather
 from polymodal.suite_parts import SuiteParts, only_for_generators
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
     from polymodal.models.describing import Captioner, Style
     from polymodal.models.messages import GenerationOptions
-    from polymodal.models.protocols import Embedder, Generator, StreamingGenerator
+    from polymodal.models.protocols import Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
     from polymodal.runtime.spending import Spending
 
@@ -26,9 +26,7 @@ __all__ = ["CaptionVerbs"]
 class CaptionVerbs(SuiteParts):
     """What `Suite` inherits; it sets the attributes."""
 
-    _model: str | Embedder
     _budget_usd: float | None
-    _allow_pickle: bool
     _captioner: Captioner | None
 
     @overload
@@ -147,7 +145,7 @@ class CaptionVerbs(SuiteParts):
                 f"{wanted} is no generator, such as openai:MODEL, anthropic:MODEL, gemini:MODEL,"
                 " openai:MODEL@URL, or the folder or hub id of a checkpoint that writes."
             )
-        key = os.fspath(wanted)
+        key = full_name(os.fspath(wanted))
         with self._lock:
             if key not in self._generators:
                 self._generators[key] = self._opened(key)
@@ -161,7 +159,7 @@ class CaptionVerbs(SuiteParts):
                 name,
                 device=self._device,
                 precision=self._precision(),
-                allow_pickle=self._allow_pickle,
+                trust=self._trust,
             )
             return self._kept(opened, name)
         if self._dtype != "auto" or self._quantize is not None:

@@ -29,12 +29,16 @@ class DocumentVerbs(SuiteParts):
 
         Raises:
             MissingDependency: when the extra `documents` is not installed.
+            UsageError: when the suite's device is one that it cannot use.
         """
         with self._lock:
             if self._reader is None:
                 from polymodal.models.rapidocr import RapidOcrReader
 
-                self._reader = RapidOcrReader()
+                alone = self._model == "starter"
+                self._reader = RapidOcrReader(
+                    device=self._device if alone else self._device_beside()
+                )
             return self._kept(self._reader, None)
 
     @overload
@@ -122,6 +126,7 @@ class DocumentVerbs(SuiteParts):
             writer = recorded(writer, self.journal, "extract")
         else:
             only_for_generators(options=options)
+            self._only_one_precision("extract without a model that writes")
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
         extractor = Extractor.open(schema, writer, options or OPTIONS, limits)
         return gather(

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from polymodal.catalog.names import is_generator_name
+from polymodal.catalog.names import full_name, is_generator_name
 from polymodal.errors import UsageError
 from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
     from polymodal.models.describing import Captioner
-    from polymodal.models.protocols import Embedder
     from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
     from polymodal.tasks.cascade import CascadeRun, Fitted
@@ -74,9 +73,6 @@ class OpenCascade:
 
 class JudgingVerbs(SuiteParts):
     """What `Suite` inherits."""
-
-    _model: str | Embedder
-    _allow_pickle: bool
 
     def cascade(
         self,
@@ -156,7 +152,9 @@ class JudgingVerbs(SuiteParts):
 
     def _vectors_of(self, model: str) -> TextVectors:
         """The vectors of a model; of one that is open already, that one."""
-        if model == self._model or (model == "starter" and is_generator_name(self._model)):
+        model = full_name(model)
+        checks = model == "starter" and is_generator_name(self._model)
+        if checks or self._is_own(model):
             return self._checking_vectors()
         if model not in self._opened_vectors:
             from polymodal.catalog.opening import open_embedder
@@ -169,11 +167,17 @@ class JudgingVerbs(SuiteParts):
                     model,
                     device=self._device,
                     precision=self._precision(),
-                    allow_pickle=self._allow_pickle,
+                    trust=self._trust,
                 )
             )
             self._opened_vectors[model] = TextVectors(self._kept(opened, model))
         return self._opened_vectors[model]
+
+    def _is_own(self, model: str) -> bool:
+        """Whether it is the suite's, as a tier needs it: the starter has but one precision."""
+        from polymodal.models.precision import AS_IT_IS
+
+        return model == self._model and (model != "starter" or self._precision() == AS_IT_IS)
 
     @cached_property
     def _opened_vectors(self) -> dict[str, TextVectors]:
@@ -182,7 +186,7 @@ class JudgingVerbs(SuiteParts):
     @cached_property
     def _starter_captioner(self) -> Captioner:
         """The starter's captioner on its embedder; the suite's own where it is the starter."""
-        if self._model == "starter":
+        if self._is_own("starter"):
             return self.captioner()
         from polymodal.catalog.captioners import open_captioner
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from polymodal.models.describing import Captioner
     from polymodal.models.precision import Precision
     from polymodal.models.protocols import Device, Embedder, Generator
+    from polymodal.models.trust import Trust
     from polymodal.results_speech import Transcript
     from polymodal.runtime.cache import Cache
     from polymodal.runtime.journal import Journal
@@ -54,9 +55,11 @@ Model = TypeVar("Model")
 class SuiteParts:
     """Declared here, so that a group of verbs can be read alone; `Suite` and its groups have it."""
 
+    _model: str | Embedder
     _device: Device
     _dtype: str
     _quantize: str | None
+    _trust: Trust
     _lock: threading.Lock
 
     if TYPE_CHECKING:
@@ -72,6 +75,12 @@ class SuiteParts:
         def _kept(self, model: Model, name: object) -> Model: ...
 
         def _precision(self) -> Precision: ...
+
+        def _only_one_precision(self, what: str) -> None: ...
+
+    def _device_beside(self) -> Device:
+        """Where what helps another model runs, which need not be where that model was sent."""
+        return "cpu" if self._device == "cpu" else "auto"
 
     @abstractmethod
     def embedder(self) -> Embedder:

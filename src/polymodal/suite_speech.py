@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polymodal.media.containers import StreamInput
     from polymodal.media.limits import StreamLimits
     from polymodal.media.sound import SoundInput
+    from polymodal.models.precision import Precision
     from polymodal.models.protocols import Transcriber
     from polymodal.results import ItemError
     from polymodal.results_speech import Timeline, Transcript
@@ -27,7 +28,6 @@ class SpeechVerbs(SuiteParts):
 
     _speech: str | Transcriber
     _stream_limits: StreamLimits | None
-    _allow_pickle: bool
 
     def transcriber(self) -> Transcriber:
         """The speech model, opened on first use; the starter's weights are read by its first call.
@@ -42,7 +42,10 @@ class SpeechVerbs(SuiteParts):
 
                 name = self._speech
                 opened = open_transcriber(
-                    name, device=self._device, allow_pickle=self._allow_pickle
+                    name,
+                    device=self._device,
+                    precision=self._speech_precision(),
+                    trust=self._trust,
                 )
                 self._speech = self._kept(opened, name)
             return self._kept(self._speech, None)
@@ -188,6 +191,13 @@ class SpeechVerbs(SuiteParts):
         from polymodal.search.senses import Senses
 
         return Senses(hear=self.transcribe, watch=self.watch, judge=self.judge)
+
+    def _speech_precision(self) -> Precision:
+        """What was asked for; the starter's speech model beside another model stays as it is."""
+        from polymodal.models.precision import AS_IT_IS
+
+        beside = self._speech == "starter" and self._model != "starter"
+        return AS_IT_IS if beside else self._precision()
 
     def _hear(self, source: StreamInput) -> Transcript:
         return self.transcribe(source)

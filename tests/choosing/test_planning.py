@@ -6,13 +6,17 @@ import json
 import math
 import random
 import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from polymodal.catalog.choices import Choice
 from polymodal.catalog.estimate import estimate
+from polymodal.choosing.deployment import Deployment, WantedDevice, WantedModel
 from polymodal.choosing.plan_files import vllm_command
 from polymodal.choosing.planning import Plan, plan, read_deployment
 from polymodal.choosing.queueing import latency_p95_s, most_rate, servers_for, waits
@@ -23,6 +27,32 @@ from polymodal.errors import ModelUnavailable, UsageError
 GPUS = '[[devices]]\nname = "gpu"\nkind = "cuda"\nmemory = "24GB"\ncount = 2\n'
 HOST = '[[devices]]\nname = "host"\nkind = "cpu"\nmemory = "16GB"\n'
 VLM = "Qwen/Qwen2-VL-7B-Instruct"
+SMALL: dict[str, Any] = {
+    "num_query_tokens": 4,
+    "text_config": {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "vocab_size": 1000,
+        "num_hidden_layers": 2, "num_attention_heads": 4,
+    },
+    "qformer_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+    "vision_config": {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "image_size": 64,
+        "patch_size": 16,
+    },
+}  # fmt: skip
+DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+METHODS = ("awq", "fp8", "gguf", "gptq", "compressed-tensors", "bitsandbytes", "torchao")
+VLLM: dict[str, Callable[[str], bool]] = {  # what `vllm serve` takes: see choosing/plan_files.py
+    "--port": str.isdigit,
+    "--dtype": DTYPES.__contains__,
+    "--max-model-len": str.isdigit,
+    "--max-num-seqs": str.isdigit,
+    "--gpu-memory-utilization": lambda value: 0 < float(value) <= 1,
+    "--limit-mm-per-prompt": lambda value: all(
+        isinstance(count, int) for count in json.loads(value).values()
+    ),
+    "--quantization": METHODS.__contains__,
+}
+"""Flags and types of vllm/engine/arg_utils.py at 99d7eb5; names of quantisation at 05d9095."""
 
 
 @pytest.fixture(autouse=True)
@@ -107,17 +137,42 @@ def test_vllm_is_told_what_was_planned(tmp_path: Path) -> None:
     assert words[:3] == ["vllm", "serve", VLM]
     flags = dict(zip(words[3::2], words[4::2], strict=True))
     assert flags["--quantization"] == "bitsandbytes"
-    assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 2}
+    assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 2, "video": 0}
     assert int(flags["--max-num-seqs"]) == model.sequences
     share = float(flags["--gpu-memory-utilization"])
     assert model.memory_bytes < share * 24e9 < 24e9
     assert vllm_command(model) in done.stdout
     services = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"]
     (service,) = services.values()
-    assert service["command"][:2] == ["--model", VLM]
-    assert service["command"][2:] == words[3:]
+    assert service["entrypoint"] == ["vllm", "serve"]  # the image's own is not the same in all
+    assert service["command"] == words[2:]
     assert service["ports"] == ["8000:8000"]
     assert "CUDA_VISIBLE_DEVICES=0 vllm serve" in (tmp_path / "out" / "vllm.sh").read_text()
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_every_flag_is_one_of_vllms(quantize: str, tmp_path: Path) -> None:
+    asked = row(VLM, requests_per_s=0.5, service_s=2.5, quantize=quantize)
+    (model,) = planned(tmp_path, GPUS, asked).models
+    words = shlex.split(vllm_command(model))
+    flags = dict(zip(words[3::2], words[4::2], strict=True))
+    assert set(flags) <= set(VLLM)
+    for flag, value in flags.items():
+        assert VLLM[flag](value), (flag, value)
+
+
+def test_a_family_that_vllm_does_not_serve_is_run_here() -> None:
+    choice = Choice("./instructblip", ("vqa",), "", {**SMALL, "model_type": "instructblip"})
+    wanted = WantedModel(name="./instructblip", requests_per_s=0.1, service_s=1.0)
+    wanted.__dict__["choice"] = choice
+    served = WantedModel(name="./llava", requests_per_s=0.1, service_s=1.0)
+    served.__dict__["choice"] = replace(choice, config={**choice.config, "model_type": "llava"})
+    gpu = WantedDevice(name="gpu", kind="cuda", memory="24GB")
+    found = plan(Deployment(devices=(gpu,), models=(wanted, served)))
+    assert [each.served_by_vllm for each in found.models] == [False, True]
+    assert [each.sequences for each in found.models] == [1, 1]
+    assert any("vLLM does not serve its family" in problem for problem in found.problems)
+    assert found.carries
 
 
 def test_a_busy_model_gets_replicas_and_each_its_own_device_and_port(tmp_path: Path) -> None:

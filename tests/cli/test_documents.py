@@ -114,3 +114,21 @@ def test_without_the_extra_the_message_is_the_command(polymodal, papers_folder, 
         ran = read(polymodal, command, papers_folder)
         assert ran.code == 3
         assert 'pip install "polymodal[documents]"' in ran.stderr
+
+
+def test_a_device_that_is_not_there_is_said_in_one_line(polymodal, papers_folder):
+    for command in ("read", "extract"):
+        ran = read(polymodal, command, papers_folder, "--device", "cuda")
+        assert ran.code == 2
+        assert "RapidOCR cannot run on cuda: this onnxruntime has no CUDA" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+        assert ran.stdout == ""
+        assert read(polymodal, command, papers_folder, "--device", "tpu").code == 2
+    assert read(polymodal, "read", papers_folder / "receipt.png", "--device", "cpu").code == 0
+
+
+def test_the_starter_comes_in_one_precision(polymodal, papers_folder):
+    for asked in (("--dtype", "bfloat16"), ("--quantize", "8bit")):
+        ran = read(polymodal, "extract", papers_folder, *asked)
+        assert ran.code == 2
+        assert "comes in one precision; --dtype and --quantize go with a checkpoint" in ran.stderr

@@ -1,5 +1,6 @@
 """`transcribe` and `watch` as a user runs them."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -178,3 +179,16 @@ def test_a_scene_whose_caption_may_not_fit_says_so():
     assert shown(scene(DOUBTED - 0.01)) == "a red bus (it may not fit)"
     assert shown(scene(DOUBTED)) == shown(scene(None)) == "a red bus"
     assert shown(replace(scene(0.1), caption=None), "scene 3") == "scene 3"
+
+
+def test_a_precision_is_recorded_or_refused(polymodal, sounds):
+    sentence = sounds / "a-sentence.flac"
+    plain_ = polymodal("transcribe", sentence, mock=False)
+    whole = polymodal("transcribe", sentence, "--dtype", "float32", mock=False)
+    assert (plain_.code, whole.code) == (0, 0)
+    listed = polymodal("journal", "list", "--json", mock=False)
+    revisions = {json.loads(line)["revision"] for line in listed.stdout.splitlines()}
+    assert {each.endswith(" float32") for each in revisions} == {True, False}
+    refused = polymodal("transcribe", sounds, "--quantize", "4bit", mock=False)
+    assert refused.code == 2
+    assert "has 8bit but not 4bit" in refused.stderr

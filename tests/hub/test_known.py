@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,26 @@ def test_what_is_not_there_says_how_to_get_it(nowhere: Any) -> None:
     with pytest.raises(pm.ModelUnavailable, match=r"Run: polymodal models pull openai/clip-vit"):
         folder_of("openai/clip-vit-base-patch32")
     with pytest.raises(pm.ModelUnavailable, match=r"mean 'openai/clip-vit-base-patch32'"):
-        show("clip-vit-base-patch32")
+        show("clip-vit-base-patch3")
     with pytest.raises(pm.ModelUnavailable, match=r"no model is called .startr..*.starter."):
         pull("startr")
+
+
+def test_a_card_s_short_name_stands_for_its_id(
+    checkpoint: Get, nowhere: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert show("SigLIP2-base-patch16-224").name == "google/siglip2-base-patch16-224"
+    with pytest.raises(pm.ModelUnavailable, match="pull openai/clip-vit-base-patch32"):
+        folder_of("clip-vit-base-patch32")
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    repo = tmp_path / "hub-cache" / "models--openai--clip-vit-base-patch32"
+    shutil.copytree(checkpoint("clip"), repo / "snapshots" / COMMIT)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(COMMIT)
+    space = pm.Suite("clip-vit-base-patch32", device="cpu").embedder().space
+    assert (space.model, space.revision) == ("openai/clip-vit-base-patch32", COMMIT[:12])
+    with pytest.raises(pm.ModelUnavailable, match=r"mean .clip-vit-base-patch32."):
+        pm.Suite("clip-vit-bsae-patch32").embedder()
 
 
 def test_nothing_of_the_users_is_removed(checkpoint: Get) -> None:
@@ -91,3 +109,15 @@ def test_a_damaged_checkpoint_is_listed_with_what_is_wrong(
     weights = (folder / "model.safetensors").resolve()
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "no whole safetensors" in show("org/clip-cut").details["damaged"]
+
+
+@pytest.mark.parametrize("name", ["starter", "gemini:gemini-3.5-flash", "whisper-base"])
+def test_what_is_shown_fits_the_terminal(name: str) -> None:
+    shown = run("show", name).stdout
+    assert max(len(line) for line in shown.splitlines() if "/" not in line) < 80
+    told = json.loads(run("show", name, "--json").stdout)
+    words = " ".join(shown.split())
+    assert told["name"] in words
+    for part in told.values():
+        limits = part.get("limits", []) if isinstance(part, dict) else []
+        assert all(limit in words for limit in limits)

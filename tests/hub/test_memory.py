@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,56 @@ def test_a_conversation_that_does_not_fit_fails_alone(checkpoint: Get) -> None:
     assert "tokens and an answer of up to 4 do not fit into the memory of cpu" in str(failed)
     with pytest.raises(pm.NotEnoughMemory):
         list(model.stream(long, options))
+
+
+def test_a_stream_that_runs_out_of_memory_before_a_word_begins_anew(checkpoint: Get) -> None:
+    pool = Pool()
+    model = open_hub_generator(str(checkpoint("qwen2_vl")), device="cpu")
+    other = open_hub_embedder(str(checkpoint("siglip")), device="cpu")
+    pool.adopt(model, "qwen")
+    pool.adopt(other, "siglip")
+    other.embed_texts(["cat"])
+    asked, options = [pm.Message.user("What?")], pm.GenerationOptions(max_tokens=6)
+    wanted = list(model.stream(asked, options))
+    held: list[weakref.ref[Any]] = []
+    with model.residents[0].use() as loaded:
+        whole = loaded.model.generate
+
+        def tight(**inputs: Any) -> Any:
+            if not held:
+                activations = torch.zeros(8)
+                held.append(weakref.ref(activations))
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            assert held[0]() is None, "what the failed attempt held is still there"
+            return whole(**inputs)
+
+        loaded.model.generate = tight
+    assert {each.model for each in pool.models()} == {"qwen", "siglip"}
+    found = list(model.stream(asked, options))
+    assert found[:-1] == wanted[:-1]
+    assert {each.model for each in pool.models()} == {"qwen"}
+
+
+def test_a_stream_that_runs_out_of_memory_after_words_says_how_many(checkpoint: Get) -> None:
+    model = open_hub_generator(str(checkpoint("qwen2_vl")), device="cpu")
+    asked, options = [pm.Message.user("What?")], pm.GenerationOptions(max_tokens=6)
+    *pieces, _ = model.stream(asked, options)
+    assert "".join(map(str, pieces)).strip()
+    tries = []
+    with model.residents[0].use() as loaded:
+        whole = loaded.model.generate
+
+        def tight(**inputs: Any) -> Any:
+            tries.append(1)
+            whole(**inputs)  # which tells its pieces
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        loaded.model.generate = tight
+    told: list[str] = []
+    with pytest.raises(pm.NotEnoughMemory, match=r"ran out after \d+ characters of the answer"):
+        told.extend(map(str, model.stream(asked, options)))
+    assert "".join(told)
+    assert len(tries) == 1
 
 
 def test_another_error_is_not_taken_for_memory(checkpoint: Get) -> None:

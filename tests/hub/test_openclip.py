@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,11 @@ import pytest
 import torch
 
 import polymodal as pm
+from polymodal.catalog.known import folder_of, known_models, pull, remove, show
+from polymodal.catalog.known_openclip import glance
 from polymodal.catalog.opening import open_embedder
 from tests.hub import tiny
+from tests.hub.server import Hub
 
 open_clip: Any = pytest.importorskip("open_clip", reason="the extra `openclip` is not installed")
 
@@ -103,3 +109,54 @@ def test_weights_by_tag_are_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
     with pytest.raises(pm.ModelUnavailable, match="POLYMODAL_OFFLINE forbids it"):
         open_embedder("open_clip:ViT-B-32/laion2b_s34b_b79k")
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_names_are_listed_and_shown_without_a_network(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    usual = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    assert usual in {row.name for row in known_models()}
+    table = {f"open_clip:{arch}/{tag}" for arch, tag in open_clip.list_pretrained()}
+    rows = {row.name: row for row in known_models(family="openclip") if ":" in row.name}
+    assert set(rows) == table
+    config = open_clip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")
+    assert glance().repository == config["hf_hub"].rstrip("/") == show(usual).details["repository"]
+    assert show(usual).details["dimension"] == open_clip.get_model_config("ViT-B-32")["embed_dim"]
+    with pytest.raises(pm.ModelUnavailable, match=f"Run: polymodal models pull {usual}"):
+        folder_of(usual)
+    with pytest.raises(pm.UsageError, match="no model is of the family 'clop'; there are starter"):
+        known_models(family="clop")
+    mine = show(f"open_clip:tiny-ViT/{weights}")
+    model = open_clip.create_model("tiny-ViT", load_weights=False)
+    assert mine.details["parameters"] == sum(each.numel() for each in model.state_dict().values())
+    assert (mine.folder, mine.size_bytes) == (weights.parent, weights.stat().st_size)
+    with pytest.raises(pm.UsageError, match="a file of yours"):
+        remove(mine.name)
+
+
+def test_weights_of_a_tag_are_pulled_shown_and_removed(
+    weights: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {**open_clip.pretrained._PRETRAINED, "tiny-ViT": {"mine": {"hf_hub": "org/tiny/"}}}
+    monkeypatch.setattr(open_clip.pretrained, "_PRETRAINED", table)
+    (tmp_path / "repository").mkdir()
+    shutil.copy(weights, tmp_path / "repository")
+    hub.repositories["org/tiny"] = tmp_path / "repository"
+    name = "open_clip:tiny-ViT/mine"
+    assert show(name).folder is None
+    folder = pull(name)
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    assert folder_of(name) == show(name).folder == folder
+    assert open_embedder(name, device="cpu").embed_texts(["cat"]).shape == (1, 16)
+    assert remove(name) >= weights.stat().st_size
+    assert show(name).folder is None
+
+
+def test_the_list_does_not_import_torch() -> None:
+    code = (
+        "import sys; from polymodal.catalog.known import known_models; known_models();"
+        "sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -195,3 +195,15 @@ def test_a_budget_is_refused_where_nothing_costs(talker: Path, photo: Path) -> N
     done = command("caption", str(photo), "-m", str(talker), "--budget", "1")
     assert done.exit_code == 2
     assert "costs nothing" in done.stderr
+
+
+def test_a_precision_is_the_checkpoint_s_and_a_starter_s_tier_stays_as_it_is(
+    talker: Path, photo: Path, tmp_path: Path
+) -> None:
+    suite = pm.Suite(device="cpu", dtype="bfloat16", home=tmp_path)
+    (found,) = suite.cascade("listing").run([(photo, "a red saree")])
+    assert not isinstance(found, pm.ItemError), found
+    assert suite.judge("starter")
+    assert suite.generator(str(talker)).info.revision.endswith(" bfloat16")
+    with pytest.raises(pm.UsageError, match="comes in one precision"):
+        suite.embed(texts="red")

@@ -207,3 +207,21 @@ def test_a_hub_id_is_told_by_its_config(
     model = open_transcriber("org/tiny-whisper", device="cpu")
     assert isinstance(model, HubWhisper)
     assert model.provenance.model == "org/tiny-whisper"
+
+
+def test_a_precision_reaches_the_weights_and_the_revision(whisper: Path, tmp_path: Path) -> None:
+    suite = pm.Suite(transcriber=str(whisper), device="cpu", home=tmp_path, dtype="bfloat16")
+    model = suite.transcriber()
+    assert model.provenance.revision.endswith(" bfloat16")
+    assert isinstance(model, HubWhisper)
+    with model.residents[0].use() as loaded:
+        assert loaded.model.dtype == torch.bfloat16
+    assert suite.transcribe(sound(5, 1.0)).provenance.revision.endswith(" bfloat16")
+
+
+def test_the_starter_s_speech_model_beside_a_checkpoint_stays_as_it_is(
+    checkpoint: Any, tmp_path: Path
+) -> None:
+    suite = pm.Suite(str(checkpoint("clip")), device="cpu", home=tmp_path, dtype="bfloat16")
+    assert suite.embedder().space.revision.endswith(" bfloat16")
+    assert suite.transcriber().provenance == pm.Suite(device="cpu").transcriber().provenance

@@ -117,3 +117,32 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     monkeypatch.setattr(rapidocr, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r'pip install "polymodal\[documents\]"'):
         rapidocr.RapidOcrReader()
+
+
+def test_a_gpu_is_used_where_onnxruntime_has_one_and_refused_at_once_where_not(monkeypatch):
+    import onnxruntime
+    import rapidocr as library
+
+    from polymodal.errors import UsageError
+    from polymodal.models import rapidocr
+
+    with pytest.raises(UsageError, match="RapidOCR cannot run on cuda:1: this onnxruntime has no"):
+        rapidocr.RapidOcrReader(device="cuda:1")
+    with pytest.raises(UsageError, match="'tpu' is not known"):
+        rapidocr.RapidOcrReader(device="tpu")
+    asked = []
+
+    class Engine(library.RapidOCR):
+        def __init__(self, params):
+            asked.append(params)
+            raise RuntimeError("enough")
+
+    monkeypatch.setattr(library, "RapidOCR", Engine)
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    for device in ("cuda:1", "auto", "cpu"):
+        with pytest.raises(Exception, match="enough"):
+            rapidocr._open(1, device)
+    part = "EngineConfig.onnxruntime"
+    used = [(each[f"{part}.use_cuda"], each[f"{part}.cuda_ep_cfg.device_id"]) for each in asked]
+    assert used == [(True, 1), (True, 0), (False, 0)]

@@ -48,7 +48,8 @@ def open_captioner(
     if weights is None or CARD_FILE not in weights.files:
         what = "this model" if opened is None or name is None else repr(os.fspath(name))
         raise ModelUnavailable(
-            f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}."
+            f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}; or take a"
+            " model that writes, such as -m smolvlm-500m-instruct or openai:MODEL."
         )
     source = str(weights.root / CARD_FILE)
     search = _search(weights.read(CARD_FILE), source)

@@ -1,6 +1,7 @@
 """What models are chosen by: tasks, memory, licence and published scores, from `choices-*.toml`.
 
-Notable: a score without the address it was read at is no score here. Names that are in no file can
+Notable: a score without the address it was read at, and the day, is no score here. The starter's
+are this project's own, out of the card that ships with its weights. Names that are in no file can
 be chosen among as well: of a checkpoint's folder its own configuration is read.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.catalog import hub
-from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
+from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
-from polymodal.catalog.names import is_api_name
+from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.visual import processing_of
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
@@ -39,6 +40,7 @@ TASKS: dict[str, str] = {
 }
 """What a model can be chosen for."""
 FILES = ("choices-embedders.toml", "choices-writers.toml", "choices-speech.toml")
+STARTER_FILE = "choices-starter.toml"
 VECTORS = ("search", "classify", "few-shot", "moderate")
 WRITING = ("caption", "vqa", "complex-vqa", "document")
 STARTER = (*VECTORS, "caption", "vqa")
@@ -54,13 +56,22 @@ class Score:
 
     Attributes:
         value: per cent, except CIDEr.
-        source: the address it was read at.
+        source: the address it was read at; of the starter, the command that measures it.
+        read: the day, as 2026-11-28; "" of the starter.
+        note: what a reader must know of it: another split, a copy of the page.
     """
 
     task: str
     metric: str
     value: float
     source: str
+    read: str = ""
+    note: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether this project measured it."""
+        return not self.source.startswith("https://")
 
     @property
     def less_is_better(self) -> bool:
@@ -110,9 +121,14 @@ class Choice:
             return f"hf download {self.repository}"
         return f"polymodal models pull {self.name}"
 
-    def score(self, task: str) -> Score | None:
-        """The published score for a task."""
-        return next((each for each in self.scores if each.task == task), None)
+    def scores_for(self, task: str) -> tuple[Score, ...]:
+        """The published scores for a task; the usual test first."""
+        return tuple(each for each in self.scores if each.task == task)
+
+    def score(self, task: str, metric: str = "") -> Score | None:
+        """The score for a task: of the test `metric` where there is one, else the first."""
+        found = self.scores_for(task)
+        return next((each for each in found if each.metric == metric), next(iter(found), None))
 
     @property
     def writes(self) -> bool:
@@ -140,7 +156,7 @@ def choices_for(task: str) -> list[Choice]:
     if task in WRITING:
         from polymodal.catalog.generators import known_api_models
 
-        found += [_api(name) for name in known_api_models()]
+        found += [_api(name) for name in known_api_models(aliases=False)]
     return found
 
 
@@ -150,6 +166,7 @@ def choice_of(name: str) -> Choice:
     Raises:
         ModelUnavailable: no model is called that; with the nearest names.
     """
+    name = full_name(name)
     if name == "starter":
         return _starter()
     if is_api_name(name):
@@ -163,7 +180,7 @@ def choice_of(name: str) -> Choice:
         return Choice(
             name, tasks, known.licence, folder=known.folder, file_bytes=known.size_bytes or 0
         )
-    checkpoint = open_checkpoint(name, allow_pickle=True)
+    checkpoint = look_at(known.folder)
     tasks = VECTORS if kind_of(name) == "embedder" else (*WRITING, "video")
     return Choice(
         name,
@@ -210,7 +227,7 @@ def _listed(row: Mapping[str, Any]) -> Choice:
         tuple(row["tasks"]),
         licence,
         row.get("config", {}),
-        tuple(Score(**each) for each in row.get("scores", ())),
+        _scores(row.get("scores", ())),
         folder=folder,
         processing={} if folder is None else processing_of(folder),
         dtype=str(row.get("dtype", "")),
@@ -218,6 +235,11 @@ def _listed(row: Mapping[str, Any]) -> Choice:
         note=str(row.get("note", "")),
         repository=str(row.get("repository", "")),
     )
+
+
+def _scores(rows: Iterable[Mapping[str, Any]]) -> tuple[Score, ...]:
+    """As they stand in a file; a date becomes its text."""
+    return tuple(Score(**{**each, "read": str(each["read"])}) for each in rows)
 
 
 def _folder(repository: str) -> Path | None:
@@ -235,11 +257,28 @@ def _starter() -> Choice:
         "starter",
         STARTER,
         f"{known.licence}; trained on data for research and education",
+        scores=_starter_scores(known.details),
         folder=known.folder,
         file_bytes=known.size_bytes or 0,
         note="ships with polymodal and needs no torch",
     )
 
 
+def _starter_scores(cards: Mapping[str, Any]) -> tuple[Score, ...]:
+    """Those of the card that ships with the weights; a row without `card` has its value itself."""
+    found = []
+    content = (files("polymodal.catalog") / STARTER_FILE).read_text(encoding="utf-8")
+    for row in tomllib.loads(content)["scores"]:
+        part, _, key = row.get("card", "").partition(".")
+        value = cards.get(part, {}).get("scores", {}).get(key, row.get("value"))
+        if value is not None:  # weights of an older package may lack a number
+            told = {key: row[key] for key in ("task", "metric", "source", "note") if key in row}
+            found.append(Score(value=float(value), **told))
+    return tuple(found)
+
+
 def _api(name: str) -> Choice:
-    return Choice(name, WRITING, "vendor's terms", behind_api=True)
+    from polymodal.catalog.generators import scores_of
+
+    scores = _scores(scores_of(name))
+    return Choice(name, WRITING, "vendor's terms", scores=scores, behind_api=True)

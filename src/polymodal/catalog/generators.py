@@ -10,7 +10,7 @@ import difflib
 import importlib.util
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,7 +21,7 @@ from polymodal.catalog.names import API_FAMILIES
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.api_shared import ApiGenerator, ApiModel, Price, Wire
 
-__all__ = ["known_api_models", "open_generator", "read_model"]
+__all__ = ["known_api_models", "open_generator", "read_model", "scores_of"]
 
 KEYS = {
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -31,8 +31,23 @@ KEYS = {
 KEYRING = "polymodal"
 """The service under which the keyring holds a key, by the name of its variable."""
 SERVER_LOCAL = {"localhost", "127.0.0.1", "::1"}
-BEHAVIOUR = ("sampling", "logprobs", "effort", "thinking_tokens", "picture_tokens")
-PRICE = ("input_usd", "output_usd", "read", "source", "until", "most_prompt_tokens")
+BEHAVIOUR = (
+    "sampling",
+    "logprobs",
+    "effort",
+    "thinking_tokens",
+    "picture_tokens",
+    "audio_tokens_s",
+)
+PRICE = (
+    "input_usd",
+    "output_usd",
+    "read",
+    "source",
+    "until",
+    "most_prompt_tokens",
+    "audio_input_usd",
+)
 
 
 @dataclass(frozen=True)
@@ -96,9 +111,32 @@ def read_model(name: str) -> ApiModel:
     return ApiModel(name, parts.model, price=price, **behaviour)
 
 
-def known_api_models() -> list[str]:
-    """Names that have a card; others of the same families can be asked as well."""
-    return [f"{family}:{model}" for family in API_FAMILIES for model in _cards(family)[1]]
+def known_api_models(*, aliases: bool = True) -> list[str]:
+    """Names that have a card; others of the same families can be asked as well.
+
+    Args:
+        aliases: every name of a model, not only its own.
+    """
+    return [
+        f"{family}:{model}"
+        for family in API_FAMILIES
+        for model, card in _cards(family)[1].items()
+        if aliases or model == card["id"]
+    ]
+
+
+def scores_of(name: str) -> Sequence[Mapping[str, Any]]:
+    """What is published of a model's answers, as its card has it.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    parts = _parsed(name)
+    if parts.url:
+        return ()
+    card = _cards(parts.family)[1].get(parts.model, {})
+    found: Sequence[Mapping[str, Any]] = card.get("scores", ())
+    return found
 
 
 @cache

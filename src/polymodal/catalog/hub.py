@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 
 from polymodal.errors import MissingDependency, ModelUnavailable, PolymodalError, did_you_mean
 from polymodal.models.tensorfiles import find_weight_files, is_pickle
+from polymodal.models.trust import NOTHING, Trust, code_files
 
 __all__ = [
+    "cached_file",
     "cached_folder",
     "cached_names",
     "fetch",
@@ -32,6 +34,7 @@ __all__ = [
     "known_checkpoints",
     "offline",
     "remove_cached",
+    "short_names",
 ]
 
 Result = TypeVar("Result")
@@ -45,10 +48,16 @@ OFF = {"", "0", "no", "false", "off"}
 
 
 @cache
-def known_checkpoints() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `hub-models.toml` by id: family, verbs, licence."""
+def known_checkpoints() -> Mapping[str, Mapping[str, Any]]:
+    """Rows of `hub-models.toml` by id: family, verbs, licence and where it was read."""
     file = files("polymodal.catalog") / "hub-models.toml"
     return {each["id"]: each for each in tomllib.loads(file.read_text("utf-8"))["models"]}
+
+
+@cache
+def short_names() -> Mapping[str, str]:
+    """Ids of the known checkpoints by what stands after their slash, in small letters."""
+    return {each.rpartition("/")[2].lower(): each for each in known_checkpoints()}
 
 
 def is_hub_id(name: str) -> bool:
@@ -102,7 +111,15 @@ def fetch_file(name: str, repo: str, file: str) -> Path:
         raise _failure(name, error) from error
 
 
-def fetch(name: str, *, allow_pickle: bool = False) -> Path:
+def cached_file(repo: str, file: str) -> Path | None:
+    """One file of a repository, where the cache has it."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    cached = _library(repo).try_to_load_from_cache(repo, file)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def fetch(name: str, *, trust: Trust = NOTHING) -> Path:
     """The folder of a whole checkpoint, from the cache or the hub.
 
     Raises:
@@ -112,12 +129,12 @@ def fetch(name: str, *, allow_pickle: bool = False) -> Path:
     library = _library(name)
     repo, revision = _parts(name)
     cached = _cached(library, repo, revision)
-    if cached is not None and _is_whole(cached, allow_pickle=allow_pickle):
+    if cached is not None and _is_whole(name, cached, trust):
         return cached
     _require_network(name, cached)
     api = library.HfApi()
     info = _reached(name, lambda: api.model_info(repo, revision=revision, timeout=REACH_S))
-    wanted = _wanted(name, [each.rfilename for each in info.siblings or ()], allow_pickle)
+    wanted = _wanted(name, [each.rfilename for each in info.siblings or ()], trust)
 
     def download() -> str:
         path: str = library.snapshot_download(repo, revision=revision, allow_patterns=wanted)
@@ -151,34 +168,36 @@ def _cached(library: Any, repo: str, revision: str | None) -> Path | None:
         return None
 
 
-def _is_whole(folder: Path, *, allow_pickle: bool) -> bool:
+def _is_whole(name: str, folder: Path, trust: Trust) -> bool:
     if not (folder / CONFIG).is_file():
         return False
     try:
-        find_weight_files(folder, allow_pickle=allow_pickle)
+        find_weight_files(folder, allow_pickle=trust.pickles)
+        code = code_files(folder) if trust.runs_code_of(name) else ()
     except PolymodalError:
         return False
-    return True
+    return all((folder / file).is_file() for file in code)
 
 
-def _wanted(name: str, files: Sequence[str], allow_pickle: bool) -> list[str]:
+def _wanted(name: str, files: Sequence[str], trust: Trust) -> list[str]:
     """Which of a repository's files to download: those beside its config.json."""
     top = [file for file in files if "/" not in file]
+    kept = [*KEPT, "*.py"] if trust.runs_code_of(name) else KEPT
     if CONFIG not in top:
         raise ModelUnavailable(
             f"{name} is on the hub, but has no {CONFIG}, so it is no checkpoint of transformers."
         )
     if any(file.endswith(".safetensors") for file in top):
         shards = [file for file in top if file.startswith("model") and "safetensors" in file]
-        return [*KEPT, *shards]
+        return [*kept, *shards]
     pickles = [file for file in top if is_pickle(file)]
-    if pickles and not allow_pickle:
+    if pickles and not trust.pickles:
         raise ModelUnavailable(
             f"{name} has its weights as pickles only ({', '.join(pickles[:3])}), which can run code"
             " when they are opened, so they were not downloaded. Use a checkpoint with"
             " safetensors, or, if you trust it, say --allow-pickle (in Python allow_pickle=True)."
         )
-    return [*KEPT, *pickles]
+    return [*kept, *pickles]
 
 
 def _require_network(name: str, cached: Path | None = None) -> None:
@@ -285,7 +304,7 @@ def remove_cached(name: str) -> int:
     """
     library = _library(name)
     repo, revision = _parts(name)
-    info = library.scan_cache_dir() if _cache_folder().is_dir() else None
+    info = library.scan_cache_dir(_cache_folder()) if _cache_folder().is_dir() else None
     hashes = [
         each.commit_hash
         for found in (info.repos if info is not None else ())

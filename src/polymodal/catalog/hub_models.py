@@ -14,10 +14,12 @@ from polymodal.models.hub_families import CONTRASTIVE, FAMILIES, SIGMOID, Family
 from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.tensorfiles import read_json
+from polymodal.models.trust import NOTHING, Trust
 
 if TYPE_CHECKING:
     from polymodal.models.hub_contrastive import HubEmbedder
     from polymodal.models.hub_generator import HubGenerator
+    from polymodal.models.hub_loading import Source
     from polymodal.models.hub_whisper import HubWhisper
     from polymodal.models.messages import Modality
     from polymodal.models.openclip import OpenClipEmbedder
@@ -47,7 +49,7 @@ def open_hub_embedder(
     *,
     device: Device = "auto",
     precision: Precision = AS_IT_IS,
-    allow_pickle: bool = False,
+    trust: Trust = NOTHING,
 ) -> HubEmbedder:
     """A CLIP, SigLIP or SigLIP 2 checkpoint.
 
@@ -55,12 +57,11 @@ def open_hub_embedder(
         ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
     """
     from polymodal.models.hub_contrastive import ContrastiveSpec, HubEmbedder
-    from polymodal.models.hub_loading import Source
     from polymodal.results import Space
 
     require(name, "transformers", "hub")
-    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
-    if checkpoint.model_type not in CONTRASTIVE:
+    checkpoint = open_checkpoint(name, trust=trust)
+    if checkpoint.model_type not in CONTRASTIVE and not checkpoint.code:
         raise ModelUnavailable(
             f"{name} is {checkpoint.model_type}, which writes down speech and has no vectors: it"
             " goes with transcribe -m"
@@ -70,12 +71,12 @@ def open_hub_embedder(
     dtype = precision.resolved("cpu", None)
     space = Space(
         model=checkpoint.model,
-        revision=f"{checkpoint.revision}{precision.said(dtype)}",
+        revision=f"{_revision(checkpoint)}{precision.said(dtype)}",
         dimension=_dimension(checkpoint),
         preprocessing=f"{checkpoint.model_type} {side_px} px {_backend()} {VERSION}",
         prompt=VERSION,
     )
-    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
+    source = _source(checkpoint)
     sigmoid = checkpoint.model_type in SIGMOID
     spec = ContrastiveSpec(source, space, side_px, sigmoid, dtype, precision)
     return HubEmbedder(spec, device=device)
@@ -86,7 +87,7 @@ def open_hub_generator(
     *,
     device: Device = "auto",
     precision: Precision = AS_IT_IS,
-    allow_pickle: bool = False,
+    trust: Trust = NOTHING,
 ) -> HubGenerator:
     """A checkpoint that writes: about pictures, or a language model alone.
 
@@ -95,18 +96,17 @@ def open_hub_generator(
     """
     from polymodal.models.hub_constraints import CONSTRAINS
     from polymodal.models.hub_generator import GeneratorSpec, HubGenerator
-    from polymodal.models.hub_loading import Source
     from polymodal.models.messages import GeneratorInfo
 
     require(name, "transformers", "hub")
-    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
+    checkpoint = open_checkpoint(name, trust=trust)
     family = FAMILIES.get(checkpoint.model_type, Family())
     sees = checkpoint.sees
     side_px = picture_px(checkpoint) if sees else USUAL_PX
     dtype = precision.resolved(torch_device(device), _own_dtype(checkpoint))
     info = GeneratorInfo(
         model=checkpoint.model,
-        revision=f"{checkpoint.revision}{precision.said(dtype)}",
+        revision=f"{_revision(checkpoint)}{precision.said(dtype)}",
         media=_media(family) if sees else frozenset({"text"}),
         max_media=family.max_media if sees else 0,
         image_size_px=side_px,
@@ -117,8 +117,23 @@ def open_hub_generator(
         describes_bare=family.form in {"question", "prefix"},
         few_shot=family.form in {"chat", "dialogue", "question"},
     )
-    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    return HubGenerator(GeneratorSpec(source, info, family, sees, dtype, precision), device=device)
+    source = _source(checkpoint)
+    usual = "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
+    spec = GeneratorSpec(source, info, family, sees, checkpoint.auto_class(usual), dtype, precision)
+    return HubGenerator(spec, device=device)
+
+
+def _source(checkpoint: Checkpoint) -> Source:
+    from polymodal.models.hub_loading import Source
+
+    return Source(
+        checkpoint.name, checkpoint.folder, checkpoint.weights, code=bool(checkpoint.code)
+    )
+
+
+def _revision(checkpoint: Checkpoint) -> str:
+    """Of the weights, and that code which came with them made the answer."""
+    return f"{checkpoint.revision}{' with its code' if checkpoint.code else ''}"
 
 
 def _media(family: Family) -> frozenset[Modality]:
@@ -126,23 +141,27 @@ def _media(family: Family) -> frozenset[Modality]:
 
 
 def open_hub_whisper(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    trust: Trust = NOTHING,
 ) -> HubWhisper:
     """A Whisper checkpoint in transformers' layout.
 
     Raises:
         ModelUnavailable, DamagedWeights, MissingDependency: see `open_checkpoint`.
     """
-    from polymodal.models.hub_loading import Source
     from polymodal.models.hub_whisper import HubWhisper
     from polymodal.results import Provenance
 
     require(name, "transformers", "hub")
-    checkpoint = open_checkpoint(name, allow_pickle=allow_pickle)
-    source = Source(checkpoint.name, checkpoint.folder, checkpoint.weights)
-    dtype = AS_IT_IS.resolved(torch_device(device), _own_dtype(checkpoint))
-    revision = f"{checkpoint.revision}+{VERSION}{AS_IT_IS.said(dtype)}"
-    return HubWhisper(source, Provenance(checkpoint.model, revision), dtype, device=device)
+    checkpoint = open_checkpoint(name, trust=trust)
+    source = _source(checkpoint)
+    dtype = precision.resolved(torch_device(device), _own_dtype(checkpoint))
+    revision = f"{_revision(checkpoint)}+{VERSION}{precision.said(dtype)}"
+    provenance = Provenance(checkpoint.model, revision)
+    return HubWhisper(source, provenance, dtype, precision=precision, device=device)
 
 
 def open_openclip(name: str, variant: str, *, device: Device = "auto") -> OpenClipEmbedder:

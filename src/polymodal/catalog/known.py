@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.catalog import hub
-from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, open_checkpoint
-from polymodal.catalog.names import is_api_name
+from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at, open_checkpoint
+from polymodal.catalog.known_openclip import (
+    USUAL,
+    Described,
+    described,
+    every_name,
+    glance,
+    is_openclip,
+    pulled,
+)
+from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.opening import OPEN_CLIP
 from polymodal.catalog.opening import known_models as opened_by_name
 from polymodal.catalog.sources import PACKAGES, find_weights
 from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
+from polymodal.models.trust import NOTHING, Trust
 
 __all__ = ["KnownModel", "folder_bytes", "folder_of", "known_models", "pull", "remove", "show"]
 
@@ -40,6 +50,7 @@ class KnownModel:
         licence: as its card or page states it; "" where it has to be read there.
         folder: where its weights lie on this machine; None where they do not, or have no place.
         details: what else its card or its files say, for `show`.
+        file: the only one of the folder's that is its own; None where all are.
     """
 
     name: str
@@ -48,10 +59,13 @@ class KnownModel:
     licence: str = ""
     folder: Path | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def size_bytes(self) -> int | None:
         """Of its files on this machine."""
+        if self.file is not None:
+            return self.file.stat().st_size
         return None if self.folder is None else folder_bytes(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,19 +81,46 @@ class KnownModel:
         }
 
 
-def known_models(*, here: bool = False) -> list[KnownModel]:
+def known_models(*, here: bool = False, family: str = "") -> list[KnownModel]:
     """Every model that is known by name, and every checkpoint in the hub's cache.
 
     Args:
         here: only those whose weights are on this machine.
+        family: only those of this family; of open_clip then all that it knows.
+
+    Raises:
+        UsageError: no model is of that family.
+        MissingDependency: it is open_clip's, and the extra is not installed.
     """
+    rows = _of_family(family) if family else _all()
+    return [row for row in rows if row.folder is not None or not here]
+
+
+def _all() -> list[KnownModel]:
     rows = [_packaged(name) for name in PACKAGES]
     rows.append(_whisper())
     names = dict.fromkeys((*hub.known_checkpoints(), *hub.cached_names()))
     rows += [_checkpoint(name) for name in names]
+    rows.append(_openclip(USUAL, glance()))
     rows += [_api(name) for name in _api_names()]
     rows += [_plugin(name) for name in _plugin_names()]
-    return [row for row in rows if row.folder is not None or not here]
+    return rows
+
+
+def _of_family(family: str) -> list[KnownModel]:
+    wanted, every = _bare(family), _all()
+    rows = [row for row in every if _bare(row.family) == wanted]
+    if wanted == _bare(OPEN_CLIP):
+        rows = [row for row in rows if not is_openclip(row.name)]
+        rows += [_openclip(name, described(name)) for name in every_name()]
+    if not rows:
+        families = dict.fromkeys(row.family for row in every if row.family)
+        raise UsageError(f"no model is of the family {family!r}; there are {', '.join(families)}.")
+    return rows
+
+
+def _bare(family: str) -> str:
+    return "".join(each for each in family.lower() if each.isalnum())
 
 
 def show(name: str) -> KnownModel:
@@ -88,20 +129,28 @@ def show(name: str) -> KnownModel:
     Raises:
         ModelUnavailable: no model is called that, with the nearest names that exist.
     """
+    name = full_name(name)
     if name in PACKAGES:
         return _packaged(name)
     if name == WHISPER:
         return _whisper()
-    if is_api_name(name):
-        return _api(name)
-    if name.partition(":")[0] in _plugin_names():
-        return _plugin(name)
+    if (of_family := _of_prefix(name)) is not None:
+        return of_family
     folder = Path(name).expanduser()
     if folder.is_dir() and not is_checkpoint_name(name):
         return _starter_folder(name)
     if folder.is_dir() or name in hub.known_checkpoints() or _cached(name) is not None:
         return _checkpoint(name)
     raise ModelUnavailable(f"no model is called {name!r} here.{_near(name)}{_hint(name)}")
+
+
+def _of_prefix(name: str) -> KnownModel | None:
+    """A name that begins with its family's, and a colon."""
+    if is_api_name(name):
+        return _api(name)
+    if name.partition(":")[0] in _plugin_names():
+        return _plugin(name)
+    return _openclip(name, described(name, counted=True)) if is_openclip(name) else None
 
 
 def folder_bytes(folder: Path) -> int:
@@ -119,17 +168,22 @@ def folder_of(name: str) -> Path:
     model = show(name)
     if model.folder is not None:
         return model.folder
+    name = model.name
     _with_files(name)
     raise ModelUnavailable(f"{name} is not on this machine. Run: polymodal models pull {name}")
 
 
-def pull(name: str, *, allow_pickle: bool = False) -> Path:
+def pull(name: str, *, trust: Trust = NOTHING) -> Path:
     """Get a model's weights onto this machine, whole and checked, so that it works offline.
+
+    Args:
+        trust: which of its pickles and code to get as well; nothing of them is opened.
 
     Raises:
         UsageError: there is nothing to get: see `folder_of`.
         ModelUnavailable: no source has it, or POLYMODAL_OFFLINE forbids to ask.
     """
+    name = full_name(name)
     _with_files(name)
     if name in PACKAGES:
         weights = find_weights(name)
@@ -142,17 +196,12 @@ def pull(name: str, *, allow_pickle: bool = False) -> Path:
         return joined_folder(read_speech_card())
     if Path(name).expanduser().is_dir() and not is_checkpoint_name(name):
         return find_weights(name).root
-    family, _, variant = name.partition(":")
-    if family == OPEN_CLIP:
-        from polymodal.catalog.hub_models import require
-        from polymodal.catalog.openclip_models import weight_file
-
-        require(name, "open_clip", "openclip")
-        return weight_file(name, variant).parent
+    if is_openclip(name):
+        return pulled(name).parent
     if not is_checkpoint_name(name):
         raise ModelUnavailable(f"no model is called {name!r}.{_near(name)}{_hint(name)}")
     kind_of(name)
-    return open_checkpoint(name, allow_pickle=allow_pickle).folder
+    return open_checkpoint(name, trust=trust).folder
 
 
 def remove(name: str) -> int:
@@ -165,12 +214,18 @@ def remove(name: str) -> int:
         UsageError: they are not polymodal's to delete: a folder of yours, an installed package.
         ModelUnavailable: they are not on this machine.
     """
+    name = full_name(name)
     _with_files(name)
     if name in PACKAGES:
         package = PACKAGES[name][1]
         raise UsageError(f"{name} is the package {package}. Run: pip uninstall {package}")
     if name == WHISPER:
         return _remove_whisper()
+    if is_openclip(name):
+        repository = described(name).repository
+        if not repository:
+            raise UsageError(f"{name} is a file of yours; only what was downloaded is removed.")
+        return hub.remove_cached(repository)
     folder = Path(name).expanduser()
     if folder.is_dir():
         raise UsageError(f"{folder} is a folder of yours; only what was downloaded is removed.")
@@ -256,6 +311,10 @@ def _checkpoint(name: str) -> KnownModel:
     does = VERBS.get(row.get("verbs", ""), "")
     if found is not None and (found / "config.json").is_file():
         details, does = _looked_at(found, does)
+    if "licence_source" in row:
+        quoted = " (as others quote it)" if row.get("licence_quoted") else ""
+        details["licence_source"] = row["licence_source"] + quoted
+        details["licence_read"] = str(row["licence_read"])
     return KnownModel(name, does, row.get("family", ""), row.get("licence", ""), found, details)
 
 
@@ -264,7 +323,7 @@ def _looked_at(folder: Path, does: str) -> tuple[dict[str, Any], str]:
     if (folder / "model.bin").is_file() and (folder / "tokenizer.json").is_file():
         return {"format": "CTranslate2"}, SPEECH
     try:
-        checkpoint = open_checkpoint(str(folder), allow_pickle=True)
+        checkpoint = look_at(folder)
     except PolymodalError as error:
         return {"damaged": str(error)}, does
     details = {
@@ -273,7 +332,16 @@ def _looked_at(folder: Path, does: str) -> tuple[dict[str, Any], str]:
         "parameters": checkpoint.weights.parameters(),
         "pickled": checkpoint.weights.pickled,
     }
+    if checkpoint.code:
+        details["runs_code"] = f"{', '.join(checkpoint.code)}; only with --allow-remote-code NAME"
     return details, VERBS[kind_of(str(folder))]
+
+
+def _openclip(name: str, found: Described) -> KnownModel:
+    folder = None if found.file is None else found.file.parent
+    return KnownModel(
+        name, VERBS["vectors"], OPEN_CLIP, found.licence, folder, found.details, found.file
+    )
 
 
 def _cached(name: str) -> Path | None:
@@ -296,6 +364,8 @@ def _api(name: str) -> KnownModel:
         details["price"] = {
             "input_usd_per_million_tokens": price.input_usd,
             "output_usd_per_million_tokens": price.output_usd,
+            "audio_input_usd_per_million_tokens": price.audio_input_usd,
+            "audio_tokens_per_second": model.audio_tokens_s or None,
             "read": price.read.isoformat() if price.read else None,
             "source": price.source,
         }

@@ -8,9 +8,24 @@ from pathlib import Path
 from polymodal.catalog.sources import PACKAGES
 from polymodal.errors import UsageError
 
-__all__ = ["API_FAMILIES", "is_api_name", "is_generator_name", "no_vectors"]
+__all__ = ["API_FAMILIES", "full_name", "is_api_name", "is_generator_name", "no_vectors"]
 
 API_FAMILIES = ("anthropic", "gemini", "openai")
+
+
+def full_name(name: str) -> str:
+    """The id of a checkpoint that was asked for by its short name; every other name as it is.
+
+    A card's short name is what stands after the slash of its id, such as
+    `siglip2-base-patch16-224` or `smolvlm-500m-instruct@main`.
+    """
+    if name in PACKAGES or "/" in name or ":" in name or Path(name).is_dir():
+        return name
+    from polymodal.catalog.hub import short_names
+
+    short, at, revision = name.partition("@")
+    found = short_names().get(short.lower())
+    return f"{found}{at}{revision}" if found else name
 
 
 def is_api_name(name: object) -> bool:
@@ -29,7 +44,7 @@ def is_generator_name(name: object) -> bool:
         return True
     if not isinstance(name, str | os.PathLike) or name in PACKAGES:
         return False
-    text = os.fspath(name)
+    text = full_name(os.fspath(name))
     if "/" not in text and not Path(text).is_dir():  # the usual case costs nothing
         return False
     from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of

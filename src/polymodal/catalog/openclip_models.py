@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from polymodal.models.tensorfiles import WeightFiles, is_pickle
 if TYPE_CHECKING:
     from polymodal.models.openclip import OpenClipEmbedder
 
-__all__ = ["open_openclip", "weight_file"]
+__all__ = ["WEIGHTS", "OpenClipFacts", "facts_of", "names", "open_openclip", "weight_file"]
 
 WEIGHTS = "open_clip_model.safetensors"
 VERSION = "1"
@@ -48,9 +50,7 @@ def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
     file, settings = _weights(name, architecture, pretrained)
     weights = WeightFiles((file,))
     weights.check()
-    vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
-    size = vision.get("image_size") or SIDE_PX
-    side_px = int(max(size) if isinstance(size, list | tuple) else size)
+    side_px = _side_px(config)
     revision = commit_of(file.parent) or hash_file(file)
     space = Space(
         model=f"open_clip:{architecture}/{file.name if settings is None else pretrained}",
@@ -59,21 +59,72 @@ def open_openclip(name: str, variant: str, device: Device) -> OpenClipEmbedder:
         preprocessing=f"open_clip {side_px} px {VERSION}",
         prompt=VERSION,
     )
-    tokens = int(text.get("context_length") or TEXT_TOKENS)
+    tokens = _text_tokens(config)
     source = Source(name, file.parent, weights)
     spec = OpenClipSpec(source, architecture, space, side_px, tokens, settings or {})
     return OpenClipEmbedder(spec, device=device)
 
 
 def weight_file(name: str, variant: str) -> Path:
-    """The file with the weights of `variant`, downloaded if need be.
+    """The file with the weights of `variant`, downloaded if need be, as is its tokenizer.
+
+    Raises:
+        UsageError, ModelUnavailable: see `open_openclip`.
+    """
+    from polymodal.models.openclip import open_tokenizer
+
+    architecture, pretrained = _parts(name, variant)
+    _architecture(name, architecture)
+    file = _weights(name, architecture, pretrained)[0]
+    open_tokenizer(name, architecture)
+    return file
+
+
+def names() -> list[str]:
+    """Every name whose weights are on the hub, from the library's table."""
+    import open_clip
+
+    table = open_clip.pretrained
+    return [
+        f"open_clip:{architecture}/{tag}"
+        for architecture, tag in open_clip.list_pretrained()
+        if table.get_pretrained_cfg(architecture, tag).get("hf_hub")
+    ]
+
+
+@dataclass(frozen=True)
+class OpenClipFacts:
+    """What is known of a name without a network.
+
+    Attributes:
+        repository: of the hub, that has the weights; "" for a file of the user's.
+        file: the weights on this machine; None where they are not.
+    """
+
+    repository: str
+    file: Path | None
+    dimension: int
+    image_size_px: int
+    text_tokens: int
+
+
+def facts_of(name: str, variant: str) -> OpenClipFacts:
+    """What open_clip's table and the hub's cache say of `variant`; nothing is downloaded.
 
     Raises:
         UsageError, ModelUnavailable: see `open_openclip`.
     """
     architecture, pretrained = _parts(name, variant)
-    _architecture(name, architecture)
-    return _weights(name, architecture, pretrained)[0]
+    config = _architecture(name, architecture)
+    found = _own_file(pretrained)
+    repository = "" if found else _repository(name, architecture, pretrained)[0]
+    return OpenClipFacts(
+        repository=repository,
+        file=found or hub.cached_file(repository, WEIGHTS),
+        dimension=int(config["embed_dim"]),
+        image_size_px=_side_px(config),
+        text_tokens=_text_tokens(config),
+    )
 
 
 def _parts(name: str, variant: str) -> tuple[str, str]:
@@ -98,16 +149,37 @@ def _architecture(name: str, architecture: str) -> dict[str, Any]:
     return config
 
 
+def _side_px(config: Mapping[str, Any]) -> int:
+    size = (config.get("vision_cfg") or {}).get("image_size") or SIDE_PX
+    return int(max(size) if isinstance(size, list | tuple) else size)
+
+
+def _text_tokens(config: Mapping[str, Any]) -> int:
+    return int((config.get("text_cfg") or {}).get("context_length") or TEXT_TOKENS)
+
+
 def _weights(name: str, architecture: str, pretrained: str) -> tuple[Path, dict[str, Any] | None]:
     """The file, and what the table says of it; None for a file of the user's."""
+    if (own := _own_file(pretrained)) is not None:
+        return own, None
+    repository, settings = _repository(name, architecture, pretrained)
+    return hub.fetch_file(name, repository, WEIGHTS), settings
+
+
+def _own_file(pretrained: str) -> Path | None:
     path = Path(pretrained).expanduser()
-    if path.is_file():
-        if is_pickle(path.name):
-            raise ModelUnavailable(
-                f"{path} is a pickle, which can run code when it is opened, so it is refused. Save"
-                " the weights as safetensors: safetensors.torch.save_file(model.state_dict(), ...)"
-            )
-        return path, None
+    if not path.is_file():
+        return None
+    if is_pickle(path.name):
+        raise ModelUnavailable(
+            f"{path} is a pickle, which can run code when it is opened, so it is refused. Save"
+            " the weights as safetensors: safetensors.torch.save_file(model.state_dict(), ...)"
+        )
+    return path
+
+
+def _repository(name: str, architecture: str, pretrained: str) -> tuple[str, dict[str, Any]]:
+    """Which of the hub's has the weights of a tag, and what the table says of them."""
     import open_clip
 
     table = open_clip.pretrained.get_pretrained_cfg(architecture, pretrained)
@@ -124,5 +196,4 @@ def _weights(name: str, architecture: str, pretrained: str) -> tuple[Path, dict[
         raise ModelUnavailable(
             f"{name}: these weights are offered as a pickle at an address only, which is refused."
         )
-    settings = {ours: table[theirs] for theirs, ours in SETTINGS.items() if theirs in table}
-    return hub.fetch_file(name, repository, WEIGHTS), settings
+    return repository, {ours: table[each] for each, ours in SETTINGS.items() if each in table}

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.catalog.cards import Card, parse_card
 from polymodal.catalog.checkpoints import is_checkpoint_name
-from polymodal.catalog.names import API_FAMILIES, is_generator_name, no_vectors
+from polymodal.catalog.hub import short_names
+from polymodal.catalog.names import API_FAMILIES, full_name, is_generator_name, no_vectors
 from polymodal.catalog.sources import PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError, did_you_mean
 from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, Embedder, ModelRequest
+from polymodal.models.trust import NOTHING, Trust
 from polymodal.profiling import profiled
 
 if TYPE_CHECKING:
@@ -33,16 +35,16 @@ def open_embedder(
     *,
     device: Device = "auto",
     precision: Precision = AS_IT_IS,
-    allow_pickle: bool = False,
+    trust: Trust = NOTHING,
 ) -> Embedder:
     """The embedder called `name`; its weights are read on first use.
 
     Args:
         name: a packaged model (`starter`), the path of a folder in the starter's layout or in
-            transformers', a hub's id (`org/name`, `org/name@revision`),
-            `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
+            transformers', a hub's id (`org/name`, `org/name@revision`) or a card's short name for
+            it, `open_clip:ARCH/PRETRAINED`, or `family` / `family:variant` of an installed plugin.
         precision: in which numbers a checkpoint's weights are held; others have but one.
-        allow_pickle: take pickled weights of a checkpoint that has no others.
+        trust: whether a checkpoint's pickles and code may be used.
 
     Raises:
         ModelUnavailable: when no source has it, with the nearest names that exist.
@@ -51,6 +53,7 @@ def open_embedder(
             of a generator.
     """
     check_device(device)
+    name = full_name(name)
     if is_generator_name(name):
         raise no_vectors(name)
     if precision != AS_IT_IS and not is_checkpoint_name(name):
@@ -64,13 +67,11 @@ def open_embedder(
     if is_folder:
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(
-            name, device=device, precision=precision, allow_pickle=allow_pickle
-        )
-    return _by_name(name, device, precision, allow_pickle=allow_pickle)
+        return open_hub_embedder(name, device=device, precision=precision, trust=trust)
+    return _by_name(name, device, precision, trust=trust)
 
 
-def _by_name(name: str, device: Device, precision: Precision, *, allow_pickle: bool) -> Embedder:
+def _by_name(name: str, device: Device, precision: Precision, *, trust: Trust) -> Embedder:
     """What is neither packaged nor a folder."""
     family, _, variant = name.partition(":")
     if family == OPEN_CLIP:
@@ -83,9 +84,7 @@ def _by_name(name: str, device: Device, precision: Precision, *, allow_pickle: b
     if is_checkpoint_name(name):
         from polymodal.catalog.hub_models import open_hub_embedder
 
-        return open_hub_embedder(
-            name, device=device, precision=precision, allow_pickle=allow_pickle
-        )
+        return open_hub_embedder(name, device=device, precision=precision, trust=trust)
     raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
 
 
@@ -158,8 +157,12 @@ def _from_plugin(point: Any, request: ModelRequest) -> Embedder:
 
 
 def _unknown(name: str, known: list[str]) -> str:
+    from polymodal.catalog.generators import known_api_models
+
     looks_like_path = os.sep in name or name.startswith((".", "~"))
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    names = [*known, *short_names()]
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    close += [each for each in known_api_models() if each.partition(":")[2] == name.lower()]
     family, colon, model = name.partition(":")
     if colon:  # for the verbs that a generator answers
         near = difflib.get_close_matches(family, (*API_FAMILIES, OPEN_CLIP), n=1)

@@ -14,9 +14,10 @@ from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import SPEECH, is_checkpoint_name, kind_of
 from polymodal.catalog.joined import joined_folder, read_speech_card
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
-from polymodal.models.precision import check_device
+from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, ModelRequest, Transcriber
 from polymodal.models.tensorfiles import read_json
+from polymodal.models.trust import NOTHING, Trust
 
 __all__ = ["SpeechModel", "open_transcriber", "read_speech_models"]
 
@@ -53,7 +54,11 @@ def read_speech_models() -> tuple[SpeechModel, ...]:
 
 
 def open_transcriber(
-    name: str, *, device: Device = "auto", allow_pickle: bool = False
+    name: str,
+    *,
+    device: Device = "auto",
+    precision: Precision = AS_IT_IS,
+    trust: Trust = NOTHING,
 ) -> Transcriber:
     """The transcriber called `name`; its weights are read on first use.
 
@@ -64,36 +69,47 @@ def open_transcriber(
         name: `starter` (Whisper base), the path of a folder with a Whisper model in CTranslate2's
             format or in transformers', a size (`small`, `large-v3`, `turbo`), a hub id of such a
             model, or `family` / `family:variant` of an installed plugin.
-        allow_pickle: take pickled weights of a checkpoint that has no others.
+        precision: in which numbers its weights are held; a plugin's model has but one.
+        trust: whether a checkpoint's pickles and code may be used.
 
     Raises:
         ModelUnavailable: when no source has it; names every source tried.
         MissingDependency: when faster-whisper, or transformers for its layout, is not installed.
+        UsageError: a precision that it, or the device, does not have.
     """
     check_device(device)
     family, _, variant = name.partition(":")
     plugin = _plugin(family)
     if plugin is not None:
+        if precision != AS_IT_IS:
+            raise UsageError(f"{name} is a plugin's; --dtype and --quantize are not for it.")
         return _from_plugin(plugin, ModelRequest(name, family, variant, device))
     checkpoint = _as_checkpoint(name)
     if checkpoint is not None:
         from polymodal.catalog.hub_models import open_hub_whisper
 
-        return open_hub_whisper(checkpoint, device=device, allow_pickle=allow_pickle)
+        return open_hub_whisper(checkpoint, device=device, precision=precision, trust=trust)
     _require_faster_whisper()
-    from polymodal.models.whisper import WhisperTranscriber
+    from polymodal.models.whisper import WhisperTranscriber, compute_type
 
+    asked = compute_type(name, precision, device)
     if name == "starter":
         card = read_speech_card()
         return WhisperTranscriber(
-            lambda: joined_folder(card), card.id, card.revision, device, compute=card.compute
+            lambda: joined_folder(card),
+            card.id,
+            card.revision,
+            device,
+            compute=card.compute,
+            asked=asked,
         )
     local = Path(name).expanduser()
     if local.is_dir():
         folder = _checked(local, name)
-        return WhisperTranscriber(lambda: folder, name, _revision_of(folder), device)
+        return WhisperTranscriber(lambda: folder, name, _revision_of(folder), device, asked=asked)
     downloaded = _from_hub(name)
-    return WhisperTranscriber(lambda: downloaded, name, downloaded.name[:12], device)
+    revision = downloaded.name[:12]
+    return WhisperTranscriber(lambda: downloaded, name, revision, device, asked=asked)
 
 
 def _as_checkpoint(name: str) -> str | None:

@@ -1,7 +1,11 @@
 """What a plan starts: vLLM's command lines, and a compose file of them.
 
-Sources: the flags of `vllm serve` (https://docs.vllm.ai/en/latest/cli/serve/) and the image of its
-OpenAI-compatible server (https://docs.vllm.ai/en/latest/deployment/docker/).
+Sources, in github.com/vllm-project/vllm: the flags and their types in vllm/engine/arg_utils.py at
+99d7eb5; `--limit-mm-per-prompt` as JSON, and 999 of every kind that it does not name, in
+vllm/config/multimodal.py at 55e847c; the names of `--quantization` in
+vllm/model_executor/layers/quantization/__init__.py at 05d9095; a share of the device's memory in
+vllm/config/cache.py at c1d8642; the model as an argument, since the image became `vllm serve` and
+`--model` a warning there, in pull requests 17944 and 32292.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ def vllm_arguments(model: PlannedModel, port: int) -> list[str]:
         "--gpu-memory-utilization",
         f"{min(MOST_OF_DEVICE, math.ceil(100 * share) / 100):.2f}",
         "--limit-mm-per-prompt",
-        json.dumps({"image": model.pictures}),
+        # What is not named may come 999 times: room for videos would be taken at the start.
+        json.dumps({"image": model.pictures, "video": 0}),
     ]
     if model.quantize is not None:
         found += ["--quantization", QUANTIZATION[model.quantize]]
@@ -62,7 +67,9 @@ def compose(plan: Plan) -> str:
         lines += [
             f"  {name}:",
             f"    image: {IMAGE}",
-            f"    command: {json.dumps(['--model', *arguments])}",
+            # Images differ in what they start; with this one the model is an argument in all.
+            '    entrypoint: ["vllm", "serve"]',
+            f"    command: {json.dumps(arguments)}",
             f'    ports: ["{port}:{port}"]',
             '    volumes: ["~/.cache/huggingface:/root/.cache/huggingface"]',
             "    ipc: host",

@@ -27,6 +27,9 @@ ROOM = 0.9
 """Of a device's memory that is planned with; drivers and libraries take the rest."""
 SEQUENCES = 64
 """Requests that one vLLM is planned to answer at once, at the most."""
+NOT_SERVED = frozenset({"idefics", "idefics2", "instructblip", "mllama"})
+"""Model types that vLLM does not serve (vllm/model_executor/models/registry.py at bf8e762: none of
+the first three; Mllama until 0.10.2 only, as later registries say)."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,12 @@ def plan(deployment: Deployment) -> Plan:
         for each in models
         if each.busy is None and each.devices
     ]
+    gpus = {each.name for each in devices if each.kind == "cuda"}
+    problems += [
+        f"{each.name}: vLLM does not serve its family; polymodal runs it, one request at a time"
+        for each in deployment.models
+        if each.choice.writes and not _served(each) and gpus & set(placed[each.name].devices)
+    ]
     return Plan(models, devices, _breaks_first(models), tuple(problems), carries)
 
 
@@ -203,6 +212,11 @@ def _place(wanted: WantedModel, space: _Space, problems: list[str]) -> PlannedMo
         f" in {sized.precision}, and no device has that left"
     )
     return sized
+
+
+def _served(wanted: WantedModel) -> bool:
+    """Whether vLLM can serve the model where it runs on a GPU."""
+    return wanted.choice.writes and wanted.choice.config.get("model_type") not in NOT_SERVED
 
 
 def _ladder(wanted: WantedModel, kind: str) -> list[Step]:
@@ -236,7 +250,7 @@ def _sized(wanted: WantedModel, kind: str, step: Step, sequences: int) -> Planne
         sequences=sequences,
         context_tokens=tokens,
         pictures=wanted.pictures,
-        served_by_vllm=kind == "cuda" and choice.writes,
+        served_by_vllm=kind == "cuda" and _served(wanted),
         requests_per_s=wanted.requests_per_s,
         target_s=wanted.latency_s,
     )
@@ -244,7 +258,7 @@ def _sized(wanted: WantedModel, kind: str, step: Step, sequences: int) -> Planne
 
 def _resident(wanted: WantedModel, kind: str, step: Step, space: _Space) -> PlannedModel | None:
     """All replicas that the rate needs, or None where one of them has no room."""
-    batched = kind == "cuda" and wanted.choice.writes
+    batched = kind == "cuda" and _served(wanted)
     service = wanted.service
     servers = 1
     if service is not None:

@@ -81,7 +81,10 @@ def _score_and_metric(each: Candidate) -> str:
         )
     if each.published is None:
         return "-"
-    return f"{each.published.metric} {each.published.value:g} [source]({each.published.source})"
+    told = f"{each.published.metric} {each.published.value:g}"
+    if each.published.own:
+        return f"{told} (`{each.published.source}`)"
+    return f"{told} [source]({each.published.source}), read {each.published.read}"
 
 
 def _reasons(each: Candidate) -> list[str]:
@@ -102,5 +105,6 @@ def _memory(each: Candidate) -> str:
 def _note() -> list[str]:
     return [
         "Published scores are their authors' and were measured in their ways; compare them with"
-        " care. Memory is worked out from each model's configuration.",
+        " care, and those of different tests not at all. Memory is worked out from each model's"
+        " configuration.",
     ]

@@ -2,7 +2,10 @@
 
 Notable: smallest capable first. Capable is a model whose score is not clearly below the best that
 fits: measured on the user's own data, its 95 % interval reaches the best one's; published, it has
-nine tenths of it. A model without a score is never called capable: it comes after those with one.
+nine tenths of it, of the test that most of those that fit were put to. A model without a score of
+that test is never called capable: it comes after those with one. Models behind an API do not raise
+the bar for those that run here, and come after those of them that are capable. Small is what takes
+little in one and the same precision, whatever each has to be squeezed into to fit.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ from typing import Any
 from polymodal.catalog.choices import PERMISSIVE, Choice, Score
 from polymodal.catalog.estimate import PICTURE_PX, Estimate, Load, estimate
 from polymodal.catalog.visual import visual_tokens
+from polymodal.choosing.bar import Bar, counts_down
+from polymodal.choosing.reasons import reasons_against, reasons_for
 from polymodal.errors import UsageError
 from polymodal.runtime.measurements import Measurement
 from polymodal.runtime.memory import in_words
 
 __all__ = ["Candidate", "Needs", "Rejected", "Selection", "footprint", "rank", "usual_load"]
 
-SHARE_OF_BEST = 0.9
 ANSWER_TOKENS = 512
 USUAL_CONTEXT = 2048
 LADDER: tuple[tuple[str, str | None], ...] = (
@@ -98,12 +102,17 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Selection:
-    """The answer: `ranked` best first, and what was left out."""
+    """The answer: `ranked` best first, and what was left out.
+
+    Attributes:
+        metric: the test whose published scores are compared; "" where there are none.
+    """
 
     needs: Needs
     ranked: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
     date: str
+    metric: str = ""
 
     @property
     def best(self) -> Candidate | None:
@@ -115,6 +124,7 @@ class Selection:
         return {
             "task": self.needs.task,
             "date": self.date,
+            "metric": self.metric,
             "memory_bytes": self.needs.memory_bytes,
             "ranked": [each.to_dict() for each in self.ranked],
             "rejected": [_plain(each) for each in self.rejected],
@@ -171,11 +181,14 @@ def rank(
                 continue
             fitted = f"{own.latency_ms:.0f} ms an item, measured here on {own.date}"
         rejected.append(Rejected(choice.name, fitted))
-    measured = [each.measured for each in fitting if each.measured is not None]
-    published = [s for each in fitting if (s := each.choice.score(needs.task)) is not None]
-    ranked = [_candidate(each, needs, measured, published) for each in fitting]
-    ranked.sort(key=lambda each: _order(each, bool(measured)))
-    return Selection(needs, tuple(ranked), tuple(rejected), date)
+    bar = Bar(
+        needs.task,
+        [each.choice for each in fitting],
+        [each.measured for each in fitting if each.measured is not None],
+    )
+    ranked = [_candidate(each, needs, bar) for each in fitting]
+    ranked.sort(key=lambda each: _order(each, bar))
+    return Selection(needs, tuple(ranked), tuple(rejected), date, bar.metric)
 
 
 @dataclass(frozen=True)
@@ -232,20 +245,17 @@ def _smallest_that_fits(choice: Choice, needs: Needs) -> _Fitted | str:
     return f"needs {in_words(least)}" + (" even in 4bit" if len(ladder) > 1 else "")
 
 
-def _candidate(
-    fitted: _Fitted,
-    needs: Needs,
-    measured: Sequence[Measurement],
-    published: Sequence[Score],
-) -> Candidate:
+def _candidate(fitted: _Fitted, needs: Needs, bar: Bar) -> Candidate:
     choice, own = fitted.choice, fitted.measured
-    score = choice.score(needs.task)
-    capable = _capable(own, score, measured, published)
-    against = _against(choice, needs, own, score, fitted.precision)
-    if measured and own is None:
+    score = choice.score(needs.task, bar.metric)
+    capable = bar.reached_by(own, score)
+    against = reasons_against(choice, needs, own, score, fitted.precision)
+    if bar.measured and own is None:
         against = (*against, "not measured on your data")
+    elif score is not None and own is None and not bar.compares(score):
+        against = (f"its score is of another test than {bar.metric}: not comparable", *against)
     elif not capable and (own or score):
-        against = (f"clearly below the best that fits ({_best(measured, published)})", *against)
+        against = (f"clearly below the best that fits ({bar.in_words()})", *against)
     return Candidate(
         choice,
         fitted.memory_bytes,
@@ -254,102 +264,28 @@ def _candidate(
         score,
         own,
         capable,
-        _for(choice, own, score),
+        reasons_for(choice, own, choice.scores_for(needs.task)),
         against,
     )
 
 
-def _capable(
-    own: Measurement | None,
-    score: Score | None,
-    measured: Sequence[Measurement],
-    published: Sequence[Score],
-) -> bool:
-    if measured:
-        best = _best_measured(measured)
-        if own is None:
-            return False
-        # Word error rates count down, everything else counts up.
-        return own.low <= best.high if _down(own.metric) else own.high >= best.low
-    if score is None:
-        return False
-    same = [each.value for each in published if each.metric == score.metric]
-    if score.less_is_better:
-        return score.value <= min(same) / SHARE_OF_BEST
-    return score.value >= max(same) * SHARE_OF_BEST
-
-
-def _down(metric: str) -> bool:
-    return metric.startswith("word error rate")
-
-
-def _best_measured(measured: Sequence[Measurement]) -> Measurement:
-    down = _down(measured[0].metric)
-    return min(measured, key=lambda each: each.value if down else -each.value)
-
-
-def _best(measured: Sequence[Measurement], published: Sequence[Score]) -> str:
-    if measured:
-        best = _best_measured(measured)
-        return f"{best.model}, {100 * best.value:.1f}"
-    top = max(published, key=lambda each: -each.value if each.less_is_better else each.value)
-    return f"{top.value:g}"
-
-
-def _for(choice: Choice, own: Measurement | None, score: Score | None) -> tuple[str, ...]:
-    reasons = []
-    if own is not None:
-        reasons.append(
-            f"{own.metric} {100 * own.value:.1f} ({100 * own.low:.1f} to {100 * own.high:.1f}) on"
-            f" {own.count} items of {own.data}, measured here on {own.date}"
-        )
-        reasons.append(f"{own.latency_ms:.0f} ms an item, measured here")
-    if score is not None:
-        reasons.append(f"{score.metric} {score.value:g}, published: {score.source}")
-    if choice.licence in PERMISSIVE:
-        reasons.append(f"licence {choice.licence}")
-    if choice.folder is not None:
-        reasons.append("its weights are on this machine")
-    if choice.behind_api:
-        reasons.append("takes no memory here")
-    return tuple(reasons)
-
-
-def _against(
-    choice: Choice, needs: Needs, own: Measurement | None, score: Score | None, precision: str
-) -> tuple[str, ...]:
-    reasons = []
-    if score is None and own is None:
-        reasons.append(f"no score for {needs.task} is known here: --measure DATA finds one")
-    if needs.latency_ms is not None and own is None:
-        reasons.append("its latency on this machine is not known: --measure DATA finds it")
-    if choice.behind_api:
-        reasons.append("pictures leave this machine, and every call is paid")
-    elif choice.licence not in PERMISSIVE:
-        reasons.append(f"licence: {choice.licence or 'read it on its page'}")
-    if "bit" in precision and not choice.dtype:
-        reasons.append(_cost_of(precision, choice.name))
-    if not choice.behind_api and choice.folder is None:
-        reasons.append(f"its weights are not on this machine (run: {choice.command})")
-    return tuple(reasons)
-
-
-def _cost_of(precision: str, name: str) -> str:
-    quantize = precision.rpartition(" ")[2]
-    return (
-        f"fits only in {precision}: see what that costs with polymodal models validate {name}"
-        f" --quantize {quantize} --data DATA"
-    )
-
-
-def _order(each: Candidate, by_measured: bool) -> tuple[Any, ...]:
-    """Capable by memory; then those with a score, best first; then the rest by memory."""
+def _order(each: Candidate, bar: Bar) -> tuple[Any, ...]:
+    """Capable by size, APIs last; then those with a score, best first; the rest by size."""
+    size = _whole_bytes(each.choice)
     if each.capable:
-        return (0, each.memory_bytes, each.choice.name)
-    if by_measured and each.measured is not None:
-        sign = 1 if _down(each.measured.metric) else -1
+        return (0, each.choice.behind_api, size, each.choice.name)
+    if each.measured is not None:
+        sign = 1 if counts_down(each.measured.metric) else -1
         return (1, sign * each.measured.value, each.choice.name)
-    if not by_measured and each.published is not None:
+    if not bar.measured and each.published is not None and bar.compares(each.published):
         sign = 1 if each.published.less_is_better else -1
         return (1, sign * each.published.value, each.choice.name)
-    return (3 if each.choice.behind_api else 2, each.memory_bytes, each.choice.name)
+    unscored = each.published is None
+    return (3 if each.choice.behind_api else 2, unscored, size, each.choice.name)
+
+
+def _whole_bytes(choice: Choice) -> int:
+    """What it takes before it is squeezed into the memory there is."""
+    if choice.behind_api:
+        return 0
+    return footprint(choice, usual_load(choice, choice.dtype or "float32"))[0]

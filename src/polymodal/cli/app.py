@@ -163,8 +163,9 @@ def _register(group: str, *functions: Callable[..., None]) -> None:
         command = function
         if function in WRITERS:
             command = writes_answers(command)
-        if "model" in inspect.signature(function).parameters:
-            command = loads_models(command, precision=function is not listen.transcribe)
+        asked = inspect.signature(function).parameters
+        if "device" in asked:
+            command = loads_models(command, checkpoints="model" in asked)
         app.command(name, cls=Command, rich_help_panel=group)(command)
 
 
@@ -181,7 +182,7 @@ def _nest(
     )
     for function in functions:
         name = function.__name__.rstrip("_").removeprefix(f"{group}_")
-        command = loads_models(function, precision=True) if loading else function
+        command = loads_models(function) if loading else function
         nested.command(name, cls=Command)(command)
     app.add_typer(nested, name=group, rich_help_panel=panel)
 

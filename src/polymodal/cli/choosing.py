@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +22,9 @@ __all__ = ["models_plan", "models_select", "models_validate"]
 
 SHOWN_REASONS = 3
 LICENCES = ("any", "permissive")
+WIDTH = 80
+ADDRESS = re.compile(r"https://(github\.com/[\w.-]+/[\w.-]+)/blob/([0-9a-f]{40})/(?:\S*/)?(\S+)")
+"""A file on GitHub at a commit: 150 characters that a terminal shows in 60."""
 
 
 Task = Annotated[
@@ -68,12 +73,12 @@ def models_select(
 
     The smallest capable one comes first, with reasons for and against it. Tasks: search, classify,
     few-shot, moderate, caption, vqa, complex-vqa, document, transcribe, video. Scores are published
-    ones with their source, or measured here with --measure; those are kept, and used from then on.
-    See docs/choosing.md.
+    ones with their source, compared within one test; or measured here with --measure, kept, and
+    used from then on. See docs/choosing.md.
 
     Example: polymodal models select --task search --memory 2GB --licence permissive
 
-    With --json one line: {"task", "date", "memory_bytes", "ranked", "rejected"}.
+    With --json one line: {"task", "date", "metric", "memory_bytes", "ranked", "rejected"}.
     """
     from polymodal.choosing.front import select
 
@@ -101,54 +106,94 @@ def models_select(
 
 
 def _print_selection(selection: Selection, out: Output) -> None:
-    from polymodal.choosing.records import score_in_words
     from polymodal.runtime.memory import in_words
 
     budget = in_words(selection.needs.memory_bytes)
-    # A dozen services that nobody measured would hide the models that can be told apart.
-    unknown = [each for each in selection.ranked if each.choice.behind_api and not _scored(each)]
-    unknown = unknown if len(unknown) < len(selection.ranked) else []
     rows = [
         [
             each.choice.name,
             "API" if each.choice.behind_api else in_words(each.memory_bytes),
             _precision(each),
-            score_in_words(each),
+            _score(each, selection),
             "yes" if each.choice.folder is not None else "-",
         ]
         for each in selection.ranked
-        if each not in unknown
+        if not _unknown_api(each)
     ]
-    headings = ["model", "memory", "precision", "score", "here"]
-    out.table(headings, rows, paths=(0,), numbers=(1, 3))
-    if unknown:
-        listed = ", ".join(each.choice.name for each in unknown)
-        out.folded(f"behind an API, and no score is known here: {listed}")
-    best = selection.best
-    if best is None:
+    out.table(["model", "memory", "precision", "score", "here"], rows, paths=(0,), numbers=(1, 3))
+    if selection.best is None:
         out.text(f"Nothing fits {budget} and what else was asked.")
     else:
-        sure = "" if best.capable else " (no score says how good it is)"
+        _print_legend(selection, out)
+    for each in selection.ranked[:SHOWN_REASONS]:
+        _print_reasons(each, out)
+    if len(selection.ranked) > SHOWN_REASONS:
         out.text()
-        out.text(f"{best.choice.name}{sure}")
-        for reason in best.for_:
-            out.folded(f"+ {reason}", 2)
-        for reason in best.against:
-            out.folded(f"- {reason}", 2)
-        if best.choice.note:
-            out.folded(f"  {best.choice.note}", 2)
+        out.text("the others' reasons, and whole addresses: --record FILE, or --json")
     if selection.rejected:
         out.text()
         out.text(f"left out, for {budget} and what else was asked:")
         reasons: dict[str, list[str]] = {}
-        for each in selection.rejected:
-            reasons.setdefault(each.reason, []).append(each.name)
+        for left in selection.rejected:
+            reasons.setdefault(left.reason, []).append(left.name)
         for reason, names in reasons.items():
-            out.folded(f"{reason}: {', '.join(names)}", 2)
+            _wrapped(out, f"{reason}: {', '.join(names)}", "  ")
 
 
-def _scored(each: Candidate) -> bool:
-    return each.measured is not None or each.published is not None
+def _print_legend(selection: Selection, out: Output) -> None:
+    """What the scores of the table are, and whom it leaves to a line."""
+    shown = [each for each in selection.ranked if each.measured is None]
+    if any(each.published is not None for each in shown):
+        own = all(each.published.own for each in shown if each.published is not None)
+        starred = any(_of_another_test(each, selection) for each in shown)
+        other = "; * of another test, not comparable" if starred else ""
+        whose = "measured by this project" if own else "published"
+        _wrapped(out, f"score: {selection.metric}, {whose}{other}", "")
+    apis = [each.choice.name for each in selection.ranked if _unknown_api(each)]
+    if apis:
+        _wrapped(out, f"behind an API, no score known: {', '.join(apis)}", "")
+
+
+def _unknown_api(each: Candidate) -> bool:
+    return each.choice.behind_api and each.measured is None and each.published is None
+
+
+def _print_reasons(each: Candidate, out: Output) -> None:
+    out.text()
+    out.text(each.choice.name)
+    for reason in each.for_:
+        _wrapped(out, reason, "  + ")
+    for reason in each.against:
+        _wrapped(out, reason, "  - ")
+    if each.choice.note:
+        _wrapped(out, each.choice.note, "    ")
+
+
+def _wrapped(out: Output, text: str, start: str) -> None:
+    """A text over as many lines as it needs, under `start`; an address stays in one piece."""
+    shown = ADDRESS.sub(lambda found: f"{found[1]} {found[3]} at {found[2][:7]}", text)
+    rest = " " * max(2, len(start))
+    for line in textwrap.wrap(
+        shown,
+        shutil.get_terminal_size((WIDTH, 24)).columns - 1,
+        initial_indent=start,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        out.text(line)
+
+
+def _score(each: Candidate, selection: Selection) -> str:
+    from polymodal.choosing.records import score_in_words
+
+    return score_in_words(each) + (" *" if _of_another_test(each, selection) else "")
+
+
+def _of_another_test(each: Candidate, selection: Selection) -> bool:
+    """Whether the score in its row says nothing against those of the other rows."""
+    published = each.published
+    return each.measured is None and published is not None and published.metric != selection.metric
 
 
 def _precision(each: Candidate) -> str:
@@ -170,9 +215,7 @@ def models_validate(
     quantize: Annotated[
         str | None, typer.Option(metavar="8bit|4bit", help="Weights quantised by bitsandbytes.")
     ] = None,
-    dtype: Annotated[
-        str, typer.Option(metavar="TYPE", help="bfloat16 or float16, without --quantize.")
-    ] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="TYPE", help="bfloat16 or float16.")] = "auto",
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="What the data is for; told by its columns.")
     ] = None,
@@ -222,7 +265,7 @@ def _print_validation(found: Validation, out: Output) -> None:
         f"same answers: {100 * found.agreement:.1f} % ({100 * found.agreement_low:.1f} to"
         f" {100 * found.agreement_high:.1f}) of {found.base.count} items of {found.base.data}"
     )
-    out.folded(f"{found.verdict}: {found.reason}")
+    _wrapped(out, f"{found.verdict}: {found.reason}", "")
 
 
 def models_plan(
@@ -239,8 +282,8 @@ def models_plan(
 
     Which devices, which precision, how many replicas, how much memory, and what breaks first. The
     file names devices, and models with their rates and latency targets: docs/choosing.md. Where a
-    model that writes runs on a GPU, the command line of vLLM is printed; --write also puts vllm.sh
-    and compose.yaml into a folder.
+    model that writes runs on a GPU, vLLM's command line is printed, or why not; --write also puts
+    vllm.sh and compose.yaml into a folder.
 
     With --json one line: {"models", "devices", "breaks_first", "problems"}. Exit code 1 where the
     devices cannot carry it.
@@ -273,9 +316,9 @@ def models_plan(
         free = in_words(device.memory_bytes - device.used_bytes)
         out.text(f"{device.name}: {in_words(device.used_bytes)} used, {free} left")
     for problem in found.problems:
-        out.folded(f"problem: {problem}")
+        _wrapped(out, f"problem: {problem}", "")
     if found.breaks_first:
-        out.folded(f"breaks first: {found.breaks_first}")
+        _wrapped(out, f"breaks first: {found.breaks_first}", "")
     for each in found.models:
         if each.served_by_vllm:
             out.text()

@@ -68,6 +68,7 @@ def open_suite(
         dtype=loading.dtype,
         quantize=loading.quantize,
         allow_pickle=loading.allow_pickle,
+        allow_remote_code=loading.allow_remote_code,
     )
 
 

@@ -11,6 +11,7 @@ from polymodal.catalog.names import is_generator_name
 from polymodal.cli.common import Inputs, find_inputs, open_suite, succeeded, tracked
 from polymodal.cli.options import (
     Budget,
+    Device,
     Json,
     NoCache,
     NoJournal,
@@ -43,6 +44,7 @@ def read(
         str | None, typer.Option(metavar="FILE", help="Also write a page with the boxes drawn.")
     ] = None,
     json: Json = False,
+    device: Device = "auto",
     no_cache: NoCache = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,9 +61,8 @@ def read(
         raise UsageError(f"--format is text, json or markdown, not {format_}.")
     out = Output(as_json=json or format_ == "json", quiet=quiet)
     inputs = _documents(paths)
-    results: Iterator[Reading | ItemError] = open_suite("starter", "auto", no_cache=no_cache).read(
-        iter(inputs.files)
-    )
+    suite = open_suite("starter", device, no_cache=no_cache)
+    results: Iterator[Reading | ItemError] = suite.read(iter(inputs.files))
     items = tracked(inputs.with_errors(results), len(inputs), out, "reading")
     found = list(_shown(succeeded(items, out), out, format_, several=len(inputs) > 1))
     if html:
@@ -77,6 +78,7 @@ def extract(
     schema: DocumentSchema = None,
     json: Json = False,
     model: Writer = "starter",
+    device: Device = "auto",
     budget: Budget = None,
     no_cache: NoCache = False,
     no_journal: NoJournal = False,
@@ -96,7 +98,7 @@ def extract(
     if model != "starter" and not is_generator_name(model):
         raise UsageError(f"extract goes with starter or a model that writes text, not {model}.")
     no_budget_for(model, budget)
-    suite = open_suite(model, "auto", no_cache=no_cache, no_journal=no_journal, budget=budget)
+    suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     results: Iterator[Extraction | ItemError] = suite.extract(
         iter(inputs.files), schema_of(schema), options=wished(_own_options)
     )

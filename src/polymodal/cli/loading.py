@@ -1,4 +1,4 @@
-"""How models are loaded: the options that every command with a `--model` has, declared once.
+"""How models are loaded: the options that every command has that runs one, declared once.
 
 Notable: a command does not repeat them. They are added to its signature where it is registered, and
 `open_suite` reads what was asked for.
@@ -6,14 +6,14 @@ Notable: a command does not repeat them. They are added to its signature where i
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from polymodal.cli.extending import extended
-from polymodal.cli.options import AllowPickle, Dtype, Memory, Quantize
+from polymodal.cli.options import AllowPickle, AllowRemoteCode, Dtype, Memory, Quantize
 
 __all__ = ["Loading", "asked_for", "loads_models"]
 
@@ -26,11 +26,18 @@ class Loading:
     quantize: str | None = None
     memory: str | None = None
     allow_pickle: bool = False
+    allow_remote_code: tuple[str, ...] = ()
 
 
 _asked: ContextVar[Loading | None] = ContextVar("_asked", default=None)
-PRECISION = {"dtype": (Dtype, "auto"), "quantize": (Quantize, None)}
-ALWAYS = {"memory": (Memory, None), "allow_pickle": (AllowPickle, False)}
+ALWAYS = {"memory": (Memory, None)}
+CHECKPOINTS = {
+    "dtype": (Dtype, "auto"),
+    "quantize": (Quantize, None),
+    **ALWAYS,
+    "allow_pickle": (AllowPickle, False),
+    "allow_remote_code": (AllowRemoteCode, None),
+}
 
 
 def asked_for() -> Loading:
@@ -38,20 +45,19 @@ def asked_for() -> Loading:
     return _asked.get() or Loading()
 
 
-def loads_models(function: Callable[..., None], *, precision: bool) -> Callable[..., None]:
-    """The command with these options after `--device` (or `--model`).
+def loads_models(function: Callable[..., None], *, checkpoints: bool = True) -> Callable[..., None]:
+    """The command with these options after its `--device`.
 
     Args:
-        precision: whether it can run checkpoints, which can be held in other numbers.
+        checkpoints: whether it can run some, which can be held in other numbers, and bring code.
     """
-    added = {**(PRECISION if precision else {}), **ALWAYS}
-    after = "device" if "device" in inspect.signature(function).parameters else "model"
-    return extended(function, added, after, lambda chosen: _said(Loading(**chosen)))
+    return extended(function, CHECKPOINTS if checkpoints else ALWAYS, "device", _said)
 
 
 @contextmanager
-def _said(loading: Loading) -> Iterator[None]:
-    token = _asked.set(loading)
+def _said(chosen: dict[str, Any]) -> Iterator[None]:
+    code = tuple(chosen.pop("allow_remote_code", None) or ())
+    token = _asked.set(Loading(**chosen, allow_remote_code=code))
     try:
         yield
     finally:

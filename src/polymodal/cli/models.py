@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json, Quiet
+from polymodal.cli.options import AllowPickle, Json, Quiet
 from polymodal.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ __all__ = [
     "models_unload",
 ]
 
+LEAST_WIDTH = 30
+"""Of what `show` tells, beside its name."""
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name, folder or hub id, as -m takes it.")
 ]
 
 
 def models_list(
+    family: Annotated[
+        str, typer.Option(metavar="NAME", help="Only these; of open_clip, all that it knows.")
+    ] = "",
     here: Annotated[
         bool, typer.Option("--here", help="Only those whose weights are on this machine.")
     ] = False,
@@ -40,13 +45,15 @@ def models_list(
     Those in the hub's cache are among them. Other checkpoints of the families in docs/models.md
     work too, by folder or hub id.
 
+    Example: polymodal models list --family open_clip
+
     With --json a line is {"name", "does", "family", "licence", "folder", "size_bytes"} and what
     else is known of the model.
     """
     from polymodal.catalog.known import known_models
 
     out = Output(as_json=json)
-    rows = known_models(here=here)
+    rows = known_models(here=here, family=family)
     for row in rows:
         out.line(row.to_dict())
     out.table(
@@ -68,13 +75,10 @@ def models_show(name: Name, json: Json = False) -> None:
     model = show(name)
     values = model.to_dict()
     out.line(values)
-    values["size_bytes"] = None
-    out.text(f"{'name':<12}{model.name}")
-    if model.size_bytes is not None:
-        out.text(f"{'on disk':<12}{size(model.size_bytes)}")
-    for key, value in values.items():
-        if key != "name" and value not in (None, "", [], {}):
-            _tell(out, key, value, 0)
+    size_bytes = values.pop("size_bytes")
+    name = values.pop("name")
+    on_disk = None if size_bytes is None else size(size_bytes)
+    _tell(out, {"name": name, "on disk": on_disk, **values}, 0)
 
 
 def models_path(name: Name, json: Json = False) -> None:
@@ -90,7 +94,15 @@ def models_path(name: Name, json: Json = False) -> None:
     out.text(str(folder))
 
 
-def models_pull(name: Name, json: Json = False) -> None:
+def models_pull(
+    name: Name,
+    allow_pickle: AllowPickle = False,
+    allow_remote_code: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Get the code of this checkpoint too; nothing is run."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Get a model's weights onto this machine.
 
     They are checked, and the model works offline from then on. POLYMODAL_OFFLINE=1 never asks a
@@ -101,9 +113,10 @@ def models_pull(name: Name, json: Json = False) -> None:
     With --json a line is {"name", "folder", "size_bytes"}.
     """
     from polymodal.catalog.known import folder_bytes, pull
+    from polymodal.models.trust import Trust
 
     out = Output(as_json=json)
-    folder = pull(name)
+    folder = pull(name, trust=Trust(allow_pickle, tuple(allow_remote_code or ())))
     size_bytes = folder_bytes(folder)
     out.line({"name": name, "folder": str(folder), "size_bytes": size_bytes})
     out.text(f"{name}: {size(size_bytes)} in {folder}")
@@ -175,11 +188,11 @@ def _tell_held(out: Output, held: Sequence[HeldBy]) -> None:
                     each.part,
                     size(taken),
                     each.device,
-                    _time(each.age_s),
                     state,
                 ]
             )
-    headings = ["pid", "model", "part", "takes", "device", "age", "now"]
+    # Its age is in the JSON: in 80 columns the name needs the room.
+    headings = ["pid", "model", "part", "takes", "device", "now"]
     out.table(headings, rows, paths=(1,), numbers=(0, 3))
 
 
@@ -203,18 +216,32 @@ def _here(row: KnownModel) -> str:
     return size(row.size_bytes)
 
 
-def _tell(out: Output, key: str, value: Any, depth: int) -> None:
-    """A value under its name, tables and lists indented."""
-    label = f"{'  ' * depth}{key.replace('_', ' ')}"
-    if isinstance(value, Mapping):
-        out.text(label)
-        for each, inner in value.items():
-            if inner not in (None, "", [], {}):
-                _tell(out, each, inner, depth + 1)
-    elif isinstance(value, list):
-        out.text(label)
-        for inner in value:
-            out.text(f"{'  ' * (depth + 1)}- {inner}")
-    else:
-        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        out.text(f"{label:<12}{' ' if len(label) >= 12 else ''}{shown}")
+def _tell(out: Output, values: Mapping[str, Any], depth: int) -> None:
+    """Values under their names; tables and lists indented, long words wrapped."""
+    from polymodal.cli.tables import line_width
+
+    shown = {key: value for key, value in values.items() if value not in (None, "", [], {})}
+    flat = [key for key, value in shown.items() if not isinstance(value, Mapping | list)]
+    label_width = 2 * depth + max(map(len, flat), default=0) + 2
+    for key, value in shown.items():
+        label = f"{'  ' * depth}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            out.text(label)
+            _tell(out, value, depth + 1)
+        elif isinstance(value, list):
+            out.text(label)
+            for each in value:
+                _wrapped(out, f"{'  ' * (depth + 1)}- ", str(each), line_width())
+        else:
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            text = f"{value:,}" if is_count else str(value)
+            _wrapped(out, label.ljust(label_width), text, line_width())
+
+
+def _wrapped(out: Output, label: str, text: str, width: int) -> None:
+    import textwrap
+
+    room = max(LEAST_WIDTH, width - 1 - len(label))
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        out.text((label if number == 0 else " " * len(label)) + line)

@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "DEFAULT_COLLECTION",
     "AllowPickle",
+    "AllowRemoteCode",
     "Budget",
     "CollectionName",
     "Count",
@@ -56,6 +57,14 @@ AllowPickle = Annotated[
     bool,
     typer.Option(
         "--allow-pickle", help="Take a checkpoint's weights as pickles, where it has no others."
+    ),
+]
+AllowRemoteCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-remote-code",
+        metavar="NAME",
+        help="Run the code that comes with this checkpoint, named as -m names it; repeat.",
     ),
 ]
 Budget = Annotated[

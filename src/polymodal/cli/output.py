@@ -45,13 +45,6 @@ class Output:
         if not self.as_json:
             print(printable(text))
 
-    def folded(self, text: str, indent: int = 0) -> None:
-        """Text on stdout in lines that fit the terminal; nothing with `--json`."""
-        if not self.as_json:
-            from polymodal.cli.tables import folded
-
-            print(folded(printable(text), indent))
-
     def remark(self, text: str) -> None:
         """What belongs to the results for a person: with them, or on stderr with `--json`."""
         if self.as_json:

@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["cell_width", "fit_columns", "folded", "print_table", "shorten_end", "shorten_middle"]
+__all__ = [
+    "cell_width",
+    "fit_columns",
+    "line_width",
+    "print_table",
+    "shorten_end",
+    "shorten_middle",
+]
 
 GAP = 2
 """Blanks between two columns."""
@@ -35,24 +41,19 @@ def print_table(
         paths: indices of columns that are shortened in the middle.
         numbers: indices of columns that are aligned to the right.
     """
-    width = _width()
+    on_terminal, width = sys.stdout.isatty(), line_width()
     fitted = fit_columns(columns, rows, width=width - 1, paths=paths)
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    if on_terminal and os.environ.get("TERM") != "dumb":
         _print_rich(fitted, width, numbers)
     else:
         _print_plain(fitted, numbers)
 
 
-def folded(text: str, indent: int = 0) -> str:
-    """The text in lines that fit, those after the first two blanks further in; no word is cut."""
-    return textwrap.fill(
-        text,
-        _width() - 1,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def line_width() -> int:
+    """Cells that a line on stdout may have."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+    return _plain_width()
 
 
 def fit_columns(
@@ -128,10 +129,7 @@ def _take(text: str, width: int) -> str:
     return text
 
 
-def _width() -> int:
-    """Of a line on stdout."""
-    if sys.stdout.isatty():
-        return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+def _plain_width() -> int:
     columns = os.environ.get("COLUMNS", "")
     return int(columns) if columns.isdigit() and int(columns) >= 40 else PLAIN_WIDTH
 

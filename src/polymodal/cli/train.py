@@ -201,9 +201,10 @@ def checkpoint_source(model: str, *, any_kind: bool = False) -> Any:
         ModelUnavailable, DamagedWeights: see `open_checkpoint`.
     """
     from polymodal.catalog.checkpoints import open_checkpoint
+    from polymodal.catalog.names import full_name
     from polymodal.models.hub_loading import Source
 
-    found = open_checkpoint(model, any_kind=any_kind)
+    found = open_checkpoint(full_name(model), any_kind=any_kind)
     return Source(found.name, found.folder, found.weights)
 
 

@@ -172,9 +172,18 @@ def _reply(text: str, finish: str, usage: Any) -> Reply:
         reason = "length"
     elif finish in REFUSED:
         reason = "refused"
-    prompt = said = None
+    prompt = said = audio = None
     if usage is not None:
         prompt = usage.prompt_token_count
+        audio = _audio_tokens(usage.prompt_tokens_details)
         # Thoughts are charged as output.
         said = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
-    return Reply(text, reason, prompt_tokens=prompt, tokens=said)
+    return Reply(text, reason, prompt_tokens=prompt, tokens=said, audio_tokens=audio)
+
+
+def _audio_tokens(details: Any) -> int | None:
+    """Of the prompt, where it is told apart by what it holds."""
+    if not details:
+        return None
+    kinds = [(getattr(each.modality, "value", each.modality), each.token_count) for each in details]
+    return sum(count or 0 for kind, count in kinds if kind == "AUDIO")

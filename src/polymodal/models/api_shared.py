@@ -8,6 +8,7 @@ before it answers counts as output at every vendor, so its card leaves room for 
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,6 +65,7 @@ class Price:
         source: where.
         until: the last day on which it holds, where the vendor says so.
         most_prompt_tokens: longer prompts have another price.
+        audio_input_usd: of a million tokens of sound; None where it is not known.
     """
 
     input_usd: float
@@ -72,17 +74,36 @@ class Price:
     source: str
     until: date | None = None
     most_prompt_tokens: int | None = None
+    audio_input_usd: float | None = None
 
     def cost_usd(
-        self, prompt_tokens: int | None, tokens: int | None, day: date | None = None
+        self,
+        prompt_tokens: int | None,
+        tokens: int | None,
+        day: date | None = None,
+        *,
+        audio_tokens: int | None = 0,
     ) -> float | None:
-        """Of one call; None where it is not known."""
+        """Of one call; None where it is not known.
+
+        Args:
+            audio_tokens: those of the prompt's that are sound; None where there is some, and
+                nobody said how much.
+        """
         day = day or datetime.now(UTC).date()
         if prompt_tokens is None or tokens is None or (self.until is not None and day > self.until):
             return None
         if self.most_prompt_tokens is not None and prompt_tokens > self.most_prompt_tokens:
             return None
-        return (prompt_tokens * self.input_usd + tokens * self.output_usd) / MILLION
+        more_usd = 0.0
+        if audio_tokens != 0:
+            if self.audio_input_usd is None:
+                return None
+            more_usd = self.audio_input_usd - self.input_usd
+            if audio_tokens is None and more_usd:
+                return None
+        cost = prompt_tokens * self.input_usd + tokens * self.output_usd
+        return (cost + (audio_tokens or 0) * more_usd) / MILLION
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,7 @@ class ApiModel:
         effort: how much it is told to think; "" leaves that to the model.
         thinking_tokens: room for thoughts, on top of the answer's tokens.
         picture_tokens: the most that a picture costs.
+        audio_tokens_s: what a second of sound costs; 0 where that is not known.
         price: None where it is not known.
     """
 
@@ -110,6 +132,7 @@ class ApiModel:
     effort: str = ""
     thinking_tokens: int = 0
     picture_tokens: int = 0
+    audio_tokens_s: int = 0
     price: Price | None = None
 
     def temperature(self, options: GenerationOptions) -> float | None:
@@ -125,13 +148,18 @@ class ApiModel:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a service answered, in no vendor's format."""
+    """What a service answered, in no vendor's format.
+
+    Attributes:
+        audio_tokens: those of the prompt's that are sound; None where the service does not say.
+    """
 
     text: str
     finish: FinishReason
     prompt_tokens: int | None = None
     tokens: int | None = None
     logprob: float | None = None
+    audio_tokens: int | None = None
 
 
 class Wire(Protocol):
@@ -185,8 +213,8 @@ def count_pictures(conversation: Conversation) -> int:
     return sum(isinstance(part, ImagePart) for m in conversation for part in m.parts)
 
 
-def _has_sound(conversation: Conversation) -> bool:
-    return any(isinstance(part, AudioPart) for m in conversation for part in m.parts)
+def _sounds(conversation: Conversation) -> list[AudioPart]:
+    return [part for m in conversation for part in m.parts if isinstance(part, AudioPart)]
 
 
 class ApiGenerator:
@@ -240,23 +268,22 @@ class ApiGenerator:
         started = time.perf_counter()
         request = self._wire.write(conversation, options)
         key = self._wire.caller.key
-        price = None if _has_sound(conversation) else self.model.price
         for piece in self._wire.caller.stream(lambda: self._wire.stream(request)):
             if isinstance(piece, Reply):
-                yield self._generation(piece, price, time.perf_counter() - started)
+                yield self._generation(conversation, piece, time.perf_counter() - started)
             else:
                 yield without_keys(piece, key)
 
     def most_usd(
         self, conversation: Conversation, options: GenerationOptions = GREEDY
     ) -> float | None:
-        """See `Priced.most_usd`: a token is at least a byte of text.
-
-        Vendors charge more for sound than for words, and no card says what.
-        """
-        if self.model.price is None or _has_sound(conversation):
+        """See `Priced.most_usd`: a token is at least a byte of text."""
+        sounds = _sounds(conversation)
+        if self.model.price is None or (sounds and not self.model.audio_tokens_s):
             return None
-        prompt = 0
+        seconds = sum(part.samples.size / part.rate_hz for part in sounds)
+        audio = math.ceil(seconds * self.model.audio_tokens_s) + len(sounds)
+        prompt = audio
         for message in conversation:
             prompt += MESSAGE_TOKENS
             for part in message.parts:
@@ -266,7 +293,8 @@ class ApiGenerator:
                     prompt += self.model.picture_tokens
         if options.json_schema is not None:
             prompt += len(str(options.json_schema).encode("utf-8", "backslashreplace"))
-        return self.model.price.cost_usd(prompt, self.model.most_tokens(options))
+        most = self.model.most_tokens(options)
+        return self.model.price.cost_usd(prompt, most, audio_tokens=audio)
 
     def _one(
         self, conversation: Conversation, options: GenerationOptions
@@ -277,11 +305,13 @@ class ApiGenerator:
             reply = self._wire.caller.call(lambda: self._wire.ask(request))
         except PolymodalError as error:
             return error
-        price = None if _has_sound(conversation) else self.model.price
-        return self._generation(reply, price, time.perf_counter() - started)
+        return self._generation(conversation, reply, time.perf_counter() - started)
 
-    def _generation(self, reply: Reply, price: Price | None, latency_s: float) -> Generation:
-        cost = None if price is None else price.cost_usd(reply.prompt_tokens, reply.tokens)
+    def _generation(self, asked: Conversation, reply: Reply, latency_s: float) -> Generation:
+        price, audio = self.model.price, reply.audio_tokens if _sounds(asked) else 0
+        cost = None
+        if price is not None:
+            cost = price.cost_usd(reply.prompt_tokens, reply.tokens, audio_tokens=audio)
         return Generation(
             text=without_keys(reply.text, self._wire.caller.key),
             finish_reason=reply.finish,

@@ -45,6 +45,7 @@ class GeneratorSpec:
 
     Attributes:
         sees: it takes pictures.
+        auto_class: what of transformers finds the model's own class.
         dtype: that weights have, or are computed in.
     """
 
@@ -52,13 +53,9 @@ class GeneratorSpec:
     info: GeneratorInfo
     family: Family
     sees: bool
+    auto_class: str
     dtype: str = "float32"
     precision: Precision = AS_IT_IS
-
-    @property
-    def auto_class(self) -> str:
-        """What of transformers finds the model's own class."""
-        return "AutoModelForImageTextToText" if self.sees else "AutoModelForCausalLM"
 
 
 @dataclass
@@ -159,14 +156,26 @@ class HubGenerator:
         """See `StreamingGenerator.stream`."""
         self.info.check(conversation, options)
         with self._weights.use() as loaded:
-            yield from self._streamed(loaded, conversation, options)
+            ready = self._prepared(loaded, 0, loaded.writer.write(conversation), options)
+            if isinstance(ready, PolymodalError):
+                raise ready
+            told = 0
+            for attempt in range(2):
+                try:
+                    for piece in self._streamed(loaded, ready, options):
+                        told += len(piece) if isinstance(piece, str) else 0
+                        yield piece
+                except NotEnoughMemory:
+                    # What was told cannot be taken back; where nothing was, it can begin anew.
+                    if told or attempt:
+                        raise self._too_much(ready, told) from None
+                else:
+                    return
+                self._weights.make_room()
 
     def _streamed(
-        self, loaded: _Loaded, conversation: Conversation, options: GenerationOptions
+        self, loaded: _Loaded, ready: _Ready, options: GenerationOptions
     ) -> Iterator[str | Generation]:
-        ready = self._prepared(loaded, 0, loaded.writer.write(conversation), options)
-        if isinstance(ready, PolymodalError):
-            raise ready
         from transformers import TextIteratorStreamer
 
         streamer = TextIteratorStreamer(
@@ -179,7 +188,8 @@ class HubGenerator:
             try:
                 outcome.extend(self._run(loaded, [ready], options, watch, streamer))
             except BaseException as error:  # told to the caller's thread
-                outcome.append(error)
+                # The library's own would keep what its frames hold, while room is needed.
+                outcome.append(self._too_much(ready) if is_out_of_memory(error) else error)
                 streamer.end()
 
         thread = threading.Thread(target=run, name="polymodal-generate", daemon=True)
@@ -191,8 +201,6 @@ class HubGenerator:
             watch.cancelled.set()  # of no use to who left, and without effect at the end
             thread.join()
         if isinstance(outcome[0], BaseException):
-            if is_out_of_memory(outcome[0]):
-                raise self._too_much(ready) from None
             raise outcome[0]
         yield from held.rest()
         yield outcome[0]
@@ -236,11 +244,13 @@ class HubGenerator:
                 return [each for one in group for each in self._fitted(loaded, [one], options)]
             return [self._too_much(group[0])]
 
-    def _too_much(self, ready: _Ready) -> NotEnoughMemory:
+    def _too_much(self, ready: _Ready, told: int = 0) -> NotEnoughMemory:
+        """The error; `told` is how many characters of the answer are given already."""
+        broken = f" It ran out after {told:,} characters of the answer." if told else ""
         return NotEnoughMemory(
             f"{self.info.model}: the conversation's {ready.prompt_tokens:,} tokens and an answer of"
             f" up to {ready.room:,} do not fit into the memory of {torch_device(self._device)}."
-            f" {SMALLER}"
+            f"{broken} {SMALLER}"
         )
 
     def _run(

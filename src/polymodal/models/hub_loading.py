@@ -1,4 +1,4 @@
-"""Loading parts of a checkpoint with transformers: nothing from the network, no code, no guesses.
+"""Loading parts of a checkpoint with transformers: nothing from the network, and no guesses.
 
 Notable: transformers fills weights that a file lacks with random numbers and only logs it; here
 that is an error, since such a model answers, and answers nonsense.
@@ -22,6 +22,7 @@ from polymodal.errors import (
 from polymodal.models.fitting import is_out_of_memory
 from polymodal.models.precision import AS_IT_IS, Precision
 from polymodal.models.tensorfiles import WeightFiles
+from polymodal.models.trust import needs_code
 
 __all__ = [
     "SMALLER",
@@ -48,11 +49,16 @@ _QUIET = threading.Lock()
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint lies, and what it is called in messages."""
+    """Where a checkpoint lies, and what it is called in messages.
+
+    Attributes:
+        code: what comes with it may run.
+    """
 
     name: str
     folder: Path
     weights: WeightFiles
+    code: bool = False
 
 
 def transformers(name: str) -> Any:
@@ -100,7 +106,7 @@ def load_model(
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
-            trust_remote_code=False,
+            trust_remote_code=source.code,
             local_files_only=True,
             use_safetensors=not source.weights.pickled,
             weights_only=True,
@@ -164,7 +170,7 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
     library = transformers(source.name)
     with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
-            source.folder, trust_remote_code=False, local_files_only=True
+            source.folder, trust_remote_code=source.code, local_files_only=True
         )
 
 
@@ -183,10 +189,7 @@ def _translated(source: Source) -> Iterator[None]:
             raise NotEnoughMemory(f"{source.name} does not fit into memory. {SMALLER}") from error
         said, whole = _short(error), str(error)
         if "trust_remote_code" in whole:
-            raise ModelUnavailable(
-                f"{source.name} needs code that comes with it (auto_map), which is never run. Use"
-                " a checkpoint of a family that transformers itself has."
-            ) from error
+            raise needs_code(source.name) from error
         if "does not recognize this architecture" in whole or "Unrecognized model" in whole:
             raise ModelUnavailable(
                 f"{source.folder / 'config.json'}: this version of transformers does not know the"
@@ -205,6 +208,11 @@ def _translated(source: Source) -> Iterator[None]:
         if type(error).__module__.startswith(("safetensors", "pickle", "_pickle")):
             raise DamagedWeights(
                 f"the weights in {_files(source)} cannot be read: {_short(error)}"
+            ) from error
+        if source.code:  # raises what it likes
+            raise ModelUnavailable(
+                f"the code that comes with {source.name} failed ({type(error).__name__}:"
+                f" {_short(error)})."
             ) from error
         raise
 

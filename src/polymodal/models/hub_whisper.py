@@ -24,7 +24,7 @@ from polymodal.models.hub_loading import (
     quietly,
     transformers,
 )
-from polymodal.models.precision import AS_IT_IS, torch_device
+from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.models.resident import Resident
 from polymodal.models.whisper import LONGEST_S, UNSURE, Decoded, timed_segments
@@ -67,19 +67,26 @@ class HubWhisper:
     """A `Transcriber` from a checkpoint's folder; loaded on first use, one batch at a time."""
 
     def __init__(
-        self, source: Source, provenance: Provenance, dtype: str, *, device: Device = "auto"
+        self,
+        source: Source,
+        provenance: Provenance,
+        dtype: str,
+        *,
+        precision: Precision = AS_IT_IS,
+        device: Device = "auto",
     ) -> None:
         """Nothing is loaded; `dtype` is that of the weights in memory."""
         self.provenance = provenance
         self._source = source
         self._dtype = dtype
+        self._precision = precision
         self._device = device
         self._running = threading.Lock()
         self._weights = Resident(
             "weights",
             self._load,
             prepare=lambda: prepare(source, AUTO_CLASS),
-            least_bytes=lambda: AS_IT_IS.least_bytes(source.weights.parameters(), dtype),
+            least_bytes=lambda: precision.least_bytes(source.weights.parameters(), dtype),
             device=lambda: torch_device(device),
         )
 
@@ -190,7 +197,7 @@ class HubWhisper:
     def _load(self) -> _Loaded:
         device = torch_device(self._device)
         processor = load_processor(self._source, "AutoProcessor")
-        model = load_model(self._source, AUTO_CLASS, device, self._dtype)
+        model = load_model(self._source, AUTO_CLASS, device, self._dtype, self._precision)
         tokenizer, config = processor.tokenizer, model.generation_config
         vocabulary = tokenizer.get_vocab()
         no_timestamps = getattr(config, "no_timestamps_token_id", None)

@@ -31,7 +31,7 @@ from polymodal.results import Space, Vector
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["OpenClipEmbedder", "OpenClipSpec"]
+__all__ = ["OpenClipEmbedder", "OpenClipSpec", "open_tokenizer"]
 
 SHOWN = 300
 
@@ -186,11 +186,21 @@ def _load(spec: OpenClipSpec, device: str) -> tuple[Any, Any, Any]:
             raise NotEnoughMemory(f"{spec.source.name} does not fit into memory.") from error
         said = " ".join(str(error).split())[:SHOWN]
         raise DamagedWeights(f"{file} cannot be loaded as {spec.architecture}: {said}") from error
+    return model.eval(), transform, open_tokenizer(spec.source.name, spec.architecture)
+
+
+def open_tokenizer(name: str, architecture: str) -> Any:
+    """What open_clip cuts texts with; for some architectures it comes from the hub.
+
+    Raises:
+        ModelUnavailable: it is not in the hub's cache, and the hub was not reached.
+    """
+    import open_clip
+
     try:
-        tokenizer = open_clip.get_tokenizer(spec.architecture)
-    except Exception as error:
+        return open_clip.get_tokenizer(architecture)
+    except Exception as error:  # the library's own, the hub's and its HTTP client's
         raise ModelUnavailable(
-            f"the tokenizer of {spec.source.name} is on the hub, which was not reached:"
+            f"the tokenizer of {name} is on the hub, which was not reached:"
             f" {' '.join(str(error).split())[:SHOWN]}"
         ) from error
-    return model.eval(), transform, tokenizer

@@ -11,7 +11,15 @@ from typing import Any
 from polymodal.errors import MissingDependency, UsageError
 from polymodal.models.tensorfiles import WeightFiles
 
-__all__ = ["AS_IT_IS", "DTYPES", "QUANTIZED", "Precision", "check_device", "torch_device"]
+__all__ = [
+    "AS_IT_IS",
+    "DTYPES",
+    "QUANTIZED",
+    "Precision",
+    "check_device",
+    "onnx_gpu",
+    "torch_device",
+]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZED = ("8bit", "4bit")
@@ -48,6 +56,27 @@ def torch_device(device: str) -> str:
         there = f"it has {count}" if count else "torch finds none; use cpu"
         raise UsageError(f"this machine has no GPU {device}: {there}.")
     return f"cuda:{number}"
+
+
+def onnx_gpu(device: str, what: str) -> int | None:
+    """The GPU's number for onnxruntime; None for the CPU, also where "auto" finds no other.
+
+    Raises:
+        UsageError: it is no device, or a GPU that this onnxruntime cannot use.
+    """
+    check_device(device)
+    if device == "cpu":
+        return None
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return int(device.partition(":")[2] or 0)
+    if device == "auto":
+        return None
+    raise UsageError(
+        f"{what} cannot run on {device}: this onnxruntime has no CUDA. Use --device cpu, or:"
+        " pip install onnxruntime-gpu"
+    )
 
 
 @dataclass(frozen=True)

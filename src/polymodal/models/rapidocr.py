@@ -22,7 +22,8 @@ from PIL import Image
 
 from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
-from polymodal.models.protocols import ReadPage
+from polymodal.models.precision import check_device, onnx_gpu
+from polymodal.models.protocols import Device, ReadPage
 from polymodal.models.resident import Resident
 from polymodal.profiling import profiled
 from polymodal.results import Provenance
@@ -50,24 +51,29 @@ _REMEDY = "Run: pip install --force-reinstall --no-deps rapidocr"
 class RapidOcrReader:
     """Fits `Reader`. Weights are read on first use. Safe to use from several threads."""
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, *, threads: int | None = None, device: Device = "auto") -> None:
         """Nothing is loaded.
 
         Args:
             threads: cores to use; all that this process may by default.
+            device: "cpu", "cuda", "cuda:N", or "auto" for a GPU where onnxruntime has one.
 
         Raises:
             MissingDependency: the extra `documents` is not installed.
+            UsageError: it is no device, or one that this onnxruntime cannot use.
         """
         if find_spec("rapidocr") is None:
             raise MissingDependency(
                 'reading text in pictures needs RapidOCR. Run: pip install "polymodal[documents]"'
             )
+        check_device(device)
+        if device.startswith("cuda"):  # said before the first page, not once for every page
+            onnx_gpu(device, "RapidOCR")
         self._threads = threads or _cores()
         self._engines = {
             count: Resident(
                 "reader" if count > 1 else "reader, a core a page",
-                partial(_open, count),
+                partial(_open, count, device),
                 prepare=_rapidocr,
             )
             for count in sorted({1, self._threads})
@@ -132,10 +138,11 @@ def _weights() -> dict[str, str]:
     return found
 
 
-def _open(threads: int) -> Any:
+def _open(threads: int, device: str) -> Any:
     """A RapidOCR engine, its three models loaded."""
     from rapidocr import RapidOCR
 
+    gpu = onnx_gpu(device, "RapidOCR")
     paths = {f"{part}.model_path": path for part, path in _weights().items()}
     try:
         engine = RapidOCR(
@@ -146,6 +153,8 @@ def _open(threads: int) -> Any:
                 "Det.limit_type": "max",
                 "Det.limit_side_len": DETECTION_SIDE_PX,
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "EngineConfig.onnxruntime.use_cuda": gpu is not None,
+                "EngineConfig.onnxruntime.cuda_ep_cfg.device_id": gpu or 0,
                 **paths,
             }
         )

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from polymodal.errors import DamagedWeights, UsageError
-from polymodal.models.precision import check_device
+from polymodal.errors import DamagedWeights
+from polymodal.models.precision import check_device, onnx_gpu
 from polymodal.models.protocols import Device, Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.vectors import CutWarning, require_words
@@ -107,19 +107,9 @@ class StarterEmbedder:
 
     @cached_property
     def _providers(self) -> list[Any]:
-        if self._device == "cpu":
+        number = onnx_gpu(self._device, "the starter")
+        if number is None:
             return ["CPUExecutionProvider"]
-        import onnxruntime
-
-        present = onnxruntime.get_available_providers()
-        if "CUDAExecutionProvider" not in present:
-            if self._device != "auto":
-                raise UsageError(
-                    f"the starter cannot run on {self._device}: this onnxruntime has no CUDA. Use"
-                    " --device cpu, or: pip install onnxruntime-gpu"
-                )
-            return ["CPUExecutionProvider"]
-        number = int(self._device.partition(":")[2] or 0)
         return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
     @property

@@ -19,14 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.errors import ModelUnavailable
+from polymodal.errors import ModelUnavailable, UsageError
+from polymodal.models.precision import AS_IT_IS, Precision
 from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.models.resident import Resident
 from polymodal.profiling import profiled
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
-__all__ = ["LONGEST_S", "UNSURE", "Decoded", "WhisperTranscriber", "timed_segments"]
+__all__ = [
+    "LONGEST_S",
+    "UNSURE",
+    "Decoded",
+    "WhisperTranscriber",
+    "compute_type",
+    "timed_segments",
+]
 
 FULL_FRAMES = 3000
 """Of 10 ms: the window Whisper was trained on."""
@@ -78,17 +86,19 @@ class WhisperTranscriber:
         device: Device,
         *,
         compute: str = "int8",
+        asked: str = "",
     ) -> None:
         """Nothing is loaded yet.
 
         Args:
             folder: gives the folder, with weights that were checked; called on first use.
-            compute: CTranslate2's type on a CPU.
+            compute: CTranslate2's type on a CPU; on a GPU it is what the weights were saved in.
+            asked: the type on either, from `compute_type`; "" where nothing was asked for.
         """
         self._folder = folder
         self._device = device
-        self._compute = compute
-        self._provenance = Provenance(name, revision)
+        self._compute, self._asked = compute, asked
+        self._provenance = Provenance(name, f"{revision} {asked}".strip())
         self._weights = Resident(
             "weights", self._load, prepare=_faster_whisper, device=lambda: _device(device)
         )
@@ -134,7 +144,7 @@ class WhisperTranscriber:
                 str(folder),
                 device=device.partition(":")[0],
                 device_index=int(device.partition(":")[2] or 0),
-                compute_type=self._compute if device == "cpu" else "default",
+                compute_type=self._asked or (self._compute if device == "cpu" else "default"),
                 # Pieces side by side use the cores better than one piece on all of them.
                 cpu_threads=1,
                 num_workers=_workers(),
@@ -235,6 +245,37 @@ def timed_segments(
         else:
             start_s = max(start_s, stamp_s)
         words = []
+
+
+def compute_type(name: str, precision: Precision, device: Device) -> str:
+    """What CTranslate2 calls a precision (https://opennmt.net/CTranslate2/quantization.html).
+
+    Returns:
+        "" where nothing was asked for.
+
+    Raises:
+        UsageError: it has none such, or not on this device.
+    """
+    if precision == AS_IT_IS:
+        return ""
+    if precision.quantize == "4bit":
+        raise UsageError(
+            f"{name} is in CTranslate2's format, which has 8bit but not 4bit. Use --quantize 8bit,"
+            " or a checkpoint of transformers, such as openai/whisper-base."
+        )
+    dtype = "" if precision.dtype == "auto" else precision.dtype
+    wanted = "_".join(each for each in ("int8" if precision.quantize else "", dtype) if each)
+    place, _, number = _device(device).partition(":")
+    import ctranslate2
+
+    known = ctranslate2.get_supported_compute_types(place, int(number or 0))
+    if wanted not in known:
+        has = sorted(known & {"float32", "float16", "bfloat16", "int8"})
+        raise UsageError(
+            f"{name} cannot be held in {wanted.replace('_', ' and ')} on {place}: CTranslate2 has"
+            f" {', '.join(has)} there (int8 is --quantize 8bit)."
+        )
+    return wanted
 
 
 def _workers() -> int:

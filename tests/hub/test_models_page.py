@@ -1,0 +1,57 @@
+"""The table of families in docs/models.md, against the cards, the arithmetic and the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from polymodal.catalog.choices import choice_of
+from polymodal.catalog.hub import known_checkpoints
+from polymodal.catalog.shapes import shape_of
+from polymodal.models.hub_families import CONTRASTIVE, FAMILIES
+from tests.hub.conftest import FAMILIES as TESTED
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+ROW = re.compile(r"^\| .*\(`.+`\) \| `.+` \| (vectors|text) \|", re.MULTILINE)
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if ROW.match(line)
+]
+NAMES = [row[1].strip("`") for row in ROWS]
+
+
+def types_of(row: list[str]) -> list[str]:
+    (within,) = re.findall(r"\((`.+`)\)", row[0])
+    return re.findall(r"`([^`]+)`", within)
+
+
+def test_every_family_that_is_known_has_a_row() -> None:
+    told = {kind for row in ROWS for kind in types_of(row)}
+    assert told == set(FAMILIES) | CONTRASTIVE
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_a_row_is_tested_and_its_verbs_are_those_of_the_family(row: list[str]) -> None:
+    for kind in types_of(row):
+        assert kind.replace("-", "") in {each.replace("-", "") for each in TESTED}
+        assert row[2] == ("vectors" if kind in CONTRASTIVE else "text")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_its_licence_is_that_of_the_card(row: list[str]) -> None:
+    card = known_checkpoints()[row[1].strip("`")]
+    assert row[2] == card["verbs"]
+    assert re.split("; ", row[4])[0] == card["licence"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_its_memory_is_what_its_configuration_gives(row: list[str]) -> None:
+    told = [float(each) for each in re.findall(r"\d+\.\d+", row[3])]
+    choice = choice_of(row[1].strip("`"))
+    assert bool(told) == bool(choice.config)  # "by its name" only where there is no card
+    for size, each in zip((4, 2), told, strict=False):
+        count = shape_of(choice.config, choice.name).parameters
+        assert each == pytest.approx(size * count / 1e9, abs=0.06)
