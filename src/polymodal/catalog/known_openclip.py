@@ -38,7 +38,7 @@ class Described:
     @property
     def licence(self) -> str:
         """As the repository's page states it; "" where it has to be read there."""
-        return hub.known_checkpoints().get(self.repository, {}).get("licence", "")
+        return str(hub.known_checkpoints().get(self.repository, {}).get("licence", ""))
 
 
 def is_openclip(name: str) -> bool:
