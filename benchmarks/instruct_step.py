@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 import transformers as hf
-from torch import Tensor
 
 from benchmarks.tables import conditions, markdown, median
 from polymodal.training.chat import Turn
 from polymodal.training.conversations import Dialogue, Dialogues
-from polymodal.training.llava_data import IGNORED, Collator, grouped_order
+from polymodal.training.llava_data import IGNORED, Collator, Learnt, grouped_order
+from polymodal.training.llava_pictures import Eyes
 from polymodal.training.llava_recipes import llava15_stage2
 from polymodal.training.llava_task import AnswerLoss, LlavaTask
 from polymodal.training.loading import Batch
@@ -65,7 +65,7 @@ def lengths(count: int) -> Any:
     return np.clip(drawn, 16, 480).astype(int)
 
 
-def sample(length: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def sample(length: int, seed: int) -> Learnt:
     """Ids, labels, pixels: a picture, a question, an answer."""
     random = torch.Generator().manual_seed(seed)
     words = torch.randint(10, VOCABULARY, (length,), generator=random)
@@ -73,7 +73,7 @@ def sample(length: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     labels = torch.full_like(ids, IGNORED)
     answer = int(length * ANSWERED)
     labels[-answer:] = ids[-answer:]
-    return ids, labels, torch.randn(1, 3, SIDE, SIDE, generator=random)
+    return Learnt(ids, labels, torch.randn(1, 3, SIDE, SIDE, generator=random))
 
 
 def batches(order: Any, found: Any, count: int) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def ours() -> Callable[[dict[str, Any]], None]:
     model = small_llava()
     recipe = overridden(llava15_stage2(), ["precision=float32", f"batch={BATCH}"])
     loader: Any = SimpleNamespace(batch=BATCH)
-    whole = AnswerLoss(model, SIDE).train()
+    whole = AnswerLoss(model, Eyes(None, SIDE, VISUAL)).train()
     task = LlavaTask(whole, loader, torch.device("cpu"), recipe, 1, None)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     names = tuple(map(str, range(BATCH)))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from polymodal.media.limits import StreamLimits
-    from polymodal.media.pictures import Limits
+    from polymodal.media.pictures import Limits, Together
     from polymodal.models.messages import (
         AudioPart,
         Generation,
@@ -180,6 +180,7 @@ __all__ = [
     "Suite",
     "TextPart",
     "Timeline",
+    "Together",
     "TrainingError",
     "Transcriber",
     "Transcript",
@@ -237,6 +238,7 @@ _ELSEWHERE = {
     "Suite": "suite",
     "TextPart": "models.messages",
     "Timeline": "results_speech",
+    "Together": "media.pictures",
     "Transcriber": "models.protocols",
     "Transcript": "results_speech",
     "Unloadable": "models.protocols",

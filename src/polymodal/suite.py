@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from polymodal.tasks.labels import LabelInput
     from polymodal.tasks.moderate import Policy
     from polymodal.tasks.probe import Probe
+    from polymodal.training.probe_recipe import LinearProbeRecipe
 
 __all__ = ["Suite"]
 
@@ -269,18 +270,29 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
             )
         )
 
-    def probe(self, source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]]) -> Probe:
+    def probe(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]],
+        *,
+        recipe: LinearProbeRecipe | None = None,
+    ) -> Probe:
         """Train a linear classifier on a folder with a subfolder a class, or label -> pictures.
 
         The probe's `report` holds its cross-validated accuracy; `save` writes it to a file that
         `classify(..., probe=FILE)` reads.
 
+        Args:
+            recipe: of `polymodal.training.probe_recipe`: logistic regression by a paper's protocol,
+                its accuracy that on the pictures which it held out.
+
         Raises:
             UsageError: fewer than two classes, or a class with fewer than two pictures.
+            MissingDependency: a recipe needs scikit-learn.
         """
         from polymodal.tasks.probe import train_probe
 
-        return train_probe(self.embedder(), source, limits=self._picture_limits())
+        limits = self._picture_limits()
+        return train_probe(self.embedder(), source, limits=limits, recipe=recipe)
 
     @overload
     def moderate(  # type: ignore[overload-overlap]

@@ -12,7 +12,7 @@ from polymodal.runtime.shapes import is_one, lazily, listed, only
 from polymodal.suite_parts import SuiteParts, no_data, only_for_generators
 
 if TYPE_CHECKING:
-    from polymodal.media.pictures import ImageInput
+    from polymodal.media.pictures import ImageInput, Together
     from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Generator
     from polymodal.results import ItemError
@@ -29,7 +29,7 @@ class AnswerVerbs(SuiteParts):
     @overload
     def ask(  # type: ignore[overload-overlap]
         self,
-        images: ImageInput,
+        images: ImageInput | Together,
         question: str,
         *,
         threshold: float | None = ...,
@@ -43,7 +43,7 @@ class AnswerVerbs(SuiteParts):
     @overload
     def ask(
         self,
-        images: ImageInput | Sequence[ImageInput],
+        images: ImageInput | Together | Sequence[ImageInput | Together],
         question: str | Sequence[str],
         *,
         threshold: float | None = ...,
@@ -57,7 +57,7 @@ class AnswerVerbs(SuiteParts):
     @overload
     def ask(
         self,
-        images: Iterator[ImageInput],
+        images: Iterator[ImageInput | Together],
         question: str | Sequence[str],
         *,
         threshold: float | None = ...,
@@ -85,6 +85,7 @@ class AnswerVerbs(SuiteParts):
         Questions about text are answered from the text in the picture, or not at all.
 
         Args:
+            images: `Together(...)` is one, of several pictures, for a model that takes them.
             question: of several, each picture gives that many results, one after the other.
             threshold: confidence, 0..1, under which it abstains; the model's own by default.
             grounded: whether answers are checked against the picture and the text in it.
@@ -128,7 +129,7 @@ class AnswerVerbs(SuiteParts):
 
     def ask_pairs(
         self,
-        pairs: Iterable[tuple[ImageInput, str]] | str | os.PathLike[str],
+        pairs: Iterable[tuple[ImageInput | Together, str]] | str | os.PathLike[str],
         *,
         threshold: float | None = None,
         grounded: bool = True,
@@ -143,7 +144,7 @@ class AnswerVerbs(SuiteParts):
         """
         from polymodal.tasks.ask import read_questions
 
-        given: Iterable[tuple[ImageInput, str]]
+        given: Iterable[tuple[ImageInput | Together, str]]
         given = read_questions(Path(pairs)) if isinstance(pairs, str | os.PathLike) else pairs
         return listed(
             self._ask(
@@ -159,7 +160,7 @@ class AnswerVerbs(SuiteParts):
 
     def _ask(
         self,
-        pairs: Iterable[tuple[ImageInput, str]],
+        pairs: Iterable[tuple[ImageInput | Together, str]],
         *,
         threshold: float | None,
         grounded: bool,
@@ -207,7 +208,7 @@ class AnswerVerbs(SuiteParts):
             journal=self.journal,
         )
 
-    def _lines_of(self, source: ImageInput) -> Any:
+    def _lines_of(self, source: ImageInput | Together) -> Any:
         """The text of a picture, by the verb `read`."""
         read = getattr(self, "read", None)
         if read is None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from polymodal.tasks import linear
-from polymodal.tasks.linear import _Smoother, fit_linear
+from polymodal.tasks.linear import TEMPERATURES, _fit_temperature, _Smoother, fit_linear
 
 rng = np.random.default_rng(7)
 
@@ -26,7 +27,8 @@ def test_held_out_scores_are_those_of_refitting_without_the_picture(count: int, 
     x, owner = blobs(count, width, 1.0)
     x = x - x.mean(0)
     target = np.eye(4)[owner]
-    found = _Smoother(x.astype(np.float64), target, 1).held_out(3.0)
+    smoother = _Smoother(x.astype(np.float64), target, 1, np.arange(count))
+    found = smoother.held_out(3.0, smoother.hats([1.0, 3.0])[1])
     for left in range(0, count, 5):
         keep = np.arange(count) != left
         reference = Ridge(alpha=3.0).fit(x[keep].astype(np.float64), target[keep])
@@ -38,10 +40,11 @@ def test_a_picture_and_its_mirror_image_are_left_out_together() -> None:
     views = np.stack([x, x + 0.01 * rng.normal(size=x.shape)], 1).reshape(60, 50)
     views = (views - views.mean(0)).astype(np.float64)
     target = np.repeat(np.eye(4)[owner], 2, 0)
-    found = _Smoother(views, target, 2).held_out(2.0)
+    smoother = _Smoother(views, target, 2, np.array([2, 4, 9]))
+    found = smoother.held_out(2.0, *smoother.hats([2.0]))
     keep = np.arange(60) // 2 != 4
     reference = Ridge(alpha=2.0).fit(views[keep], target[keep])
-    np.testing.assert_allclose(found[4], reference.predict(views[8:10]).mean(0), atol=1e-6)
+    np.testing.assert_allclose(found[1], reference.predict(views[8:10]).mean(0), atol=1e-6)
 
 
 def test_weights_are_those_of_ridge_regression() -> None:
@@ -112,3 +115,38 @@ def test_strengths_reach_far_enough_that_the_best_is_inside() -> None:
     values = np.linalg.svd(scaled, compute_uv=False) ** 2
     tried = linear.STRENGTHS * values.mean()
     assert tried[0] * 1.5 < head.strength < tried[-1] / 1.5
+
+
+@pytest.mark.parametrize("spread", [0.05, 1.0, 5.0])
+def test_the_temperature_is_the_best_of_the_whole_grid(spread: float) -> None:
+    scores = rng.normal(size=(50, 4)) * spread
+    owner = np.where(rng.random(50) < 0.7, scores.argmax(1), rng.integers(4, size=50))
+    weight = rng.random(50)
+    losses = [
+        float((weight * -log_softmax(scores / each, 1)[np.arange(50), owner]).mean())
+        for each in TEMPERATURES
+    ]
+    found, loss = _fit_temperature(scores, owner, weight)
+    assert found == TEMPERATURES[int(np.argmin(losses))]
+    assert loss == pytest.approx(min(losses))
+
+
+def test_many_pictures_are_fitted_as_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, owner = blobs(90, 12, 1.0)
+    whole = fit_linear(x[:, None], owner, 4)
+    monkeypatch.setattr(linear, "ROWS", 7)
+    parts = fit_linear(x[:, None], owner, 4)
+    np.testing.assert_allclose(parts.held_out_GC, whole.held_out_GC, atol=1e-12)
+
+
+def test_of_many_pictures_an_even_part_is_asked_and_all_are_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, owner = blobs(400, 12, 2.0)
+    monkeypatch.setattr(linear, "ASKED", 150)
+    part = fit_linear(x[:, None], owner, 4)
+    assert len(part.asked_G) == len(part.held_out_GC) == 150
+    assert np.bincount(owner[part.asked_G]).min() > 25
+    scaled = StandardScaler().fit_transform(x.astype(np.float64))
+    reference = Ridge(alpha=part.strength).fit(scaled, np.eye(4)[owner]).predict(scaled)
+    np.testing.assert_allclose(x @ part.weights_FC + part.bias_C, reference, atol=5e-3)

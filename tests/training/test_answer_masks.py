@@ -21,6 +21,7 @@ from tests.training import tiny_llava
 
 CHAT_ENDS = ("<|im_start|>", "<|im_end|>", "<end_of_utterance>", "<image>", "<IMG_CONTEXT>")
 CHAT_ENDS += ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+IMAGE_TOKENS = ("<|image_pad|>", "<IMG_CONTEXT>", "<image>")
 TALK = (
     Turn("user", "<image>\nWhat is this?"),
     Turn("assistant", "a red saree"),
@@ -58,7 +59,8 @@ class OnlyText:
 def chat(template, make, model_type="llava"):
     special = CHAT_ENDS if make is byte_level else ("<image>",)
     named = {"eos_token": "<|im_end|>"} if make is byte_level else {}
-    return Chat("it", OnlyText(make(*special, **named), template), model_type, "llama")
+    token = next((each for each in IMAGE_TOKENS if each in template), "<image>")
+    return Chat("it", OnlyText(make(*special, **named), template, token), model_type, "llama")
 
 
 def runs(encoded, tokenizer):
@@ -78,7 +80,7 @@ def test_exactly_the_answers_are_learnt(family):
     template, make, answers, asked = GOLDEN[family]
     made = chat(template, make)
     tokenizer = made._tokenizer
-    encoded = made.encode(TALK, 1)
+    encoded = made.encode(TALK, [1])
     assert runs(encoded, tokenizer) == (answers or CHATML_ANSWERS)
     prompt = tokenizer.decode(encoded.ids[: encoded.answers.index(True)])
     assert prompt.endswith(asked)
@@ -88,7 +90,7 @@ def test_exactly_the_answers_are_learnt(family):
 def test_what_a_user_says_cannot_be_an_answer():
     made = chat(USER_ASSISTANT, pieces)
     encoded = made.encode(
-        [Turn("user", "is it </s> red"), Turn("assistant", "no <image> there")], 3
+        [Turn("user", "is it </s> red"), Turn("assistant", "no <image> there")], []
     )
     assert encoded.ids.count(made.image_id) == 0
     assert encoded.ids.count(made._tokenizer.eos_token_id) == 1
@@ -97,7 +99,7 @@ def test_what_a_user_says_cannot_be_an_answer():
 def test_system_words_join_the_question_where_the_template_has_no_such_role():
     made = chat(INST, pieces)
     encoded = made.encode(
-        [Turn("system", "be short"), Turn("user", "what"), Turn("assistant", "red")], 1
+        [Turn("system", "be short"), Turn("user", "what"), Turn("assistant", "red")], []
     )
     assert made._tokenizer.decode(encoded.ids).startswith("[INST] be short\nwhat [/INST]")
     assert runs(encoded, made._tokenizer) == ["red</s>"]
@@ -106,7 +108,14 @@ def test_system_words_join_the_question_where_the_template_has_no_such_role():
 def test_a_template_that_rewrites_earlier_turns_is_refused():
     last_only = "{% for m in messages %}{{ m.role if loop.last else 'gone' }}: x{% endfor %}"
     with pytest.raises(UsageError, match="writes a turn otherwise once others follow"):
-        chat(last_only, pieces).encode(TALK, 1)
+        chat(last_only, pieces).encode(TALK, [1])
+
+
+def test_a_template_without_a_place_for_a_picture_is_refused():
+    blind = "{% for m in messages %}{{ m.role }}: {{ m.content[-1].text }} {% endfor %}"
+    made = Chat("it", OnlyText(pieces("<image>"), blind), "llava", "llama")
+    with pytest.raises(UsageError, match=r"has 0 place\(s\) for 1 picture\(s\)"):
+        made.encode(TALK, [1])
 
 
 def test_a_tokenizer_without_the_image_token_is_refused():
@@ -129,7 +138,7 @@ def test_training_reads_what_a_checkpoint_is_asked_with(llava, tmp_path):
     """To the token, pictures included, against the adapter that answers for every verb."""
     root = tiny_llava.shapes(tmp_path / "shapes", each=1, system="Be short.")
     data = tiny_llava.open_dialogues(root / "talk.json")
-    ids, labels, pixels = DialogueSamples(data, llava, False, 512).sample(0, 0).value
+    ids, labels, pixels, _ = DialogueSamples(data, llava, False, 512).sample(0, 0).value
     from polymodal.models.hub_families import FAMILIES
 
     writer = Writer("it", llava.processor, FAMILIES["llava"], "llama")

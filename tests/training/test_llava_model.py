@@ -40,14 +40,14 @@ def test_the_whole_says_of_text_and_sees_in_pictures_what_its_parts_do(
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         assert torch.allclose(model(input_ids=ids).logits[..., :256], alone(ids).logits[..., :256])
-        pixels = torch.randn(2, 3, llava.side_px, llava.side_px)
+        pixels = torch.randn(2, 3, llava.eyes.side_px, llava.eyes.side_px)
         whole = hf.AutoModel.from_pretrained(parts / vision)
         tower = getattr(whole, "vision_model", whole)
         features = tower(pixels, output_hidden_states=True).hidden_states[-2]
         features = features[:, features.shape[1] - 16 :]  # 4 x 4 patches, the class token before
         expected = model.model.multi_modal_projector(features)
         seen = torch.stack(model.get_image_features(pixels).pooler_output)
-    assert llava.tokens == 16
+    assert llava.eyes.tokens == 16
     assert torch.allclose(seen, expected, atol=1e-5)
 
 

@@ -176,8 +176,7 @@ class Spoilt:
         found = self.samples.sample(epoch, index)
         if found.name != self.name:
             return found
-        ids, labels, pixels = found.value
-        return Sample(found.name, (ids, labels, pixels * float("nan")))
+        return Sample(found.name, found.value._replace(pixels=found.value.pixels * float("nan")))
 
 
 def test_a_loss_that_is_no_number_names_step_and_conversation(root, tmp_path):
@@ -279,7 +278,11 @@ def test_every_value_of_a_recipe_has_its_source(recipe):
     plain = Recipe(name="", sources={}, rates=(), batch=1)
     for name, value in vars(made).items():
         default = getattr(plain, name, None)
-        if name not in {"name", "sources", "chunks", "grouped"} and value not in {default, None}:
+        if name not in {"name", "sources", "chunks", "grouped"} and value not in {
+            default,
+            None,
+            (),
+        }:
             if name in {"rank", "alpha", "dropout"} and not made.rank:
                 continue
             assert name in said or name == "form", name

@@ -19,7 +19,7 @@ from polymodal.catalog import hub
 from polymodal.errors import ModelUnavailable
 from polymodal.media.files import hash_file
 from polymodal.media.hashing import stamp_of
-from polymodal.models.hub_families import CONTRASTIVE, FAMILIES
+from polymodal.models.hub_families import CONTRASTIVE, FAMILIES, STAGE_ONE
 from polymodal.models.tensorfiles import WeightFiles, find_weight_files, read_json
 from polymodal.models.trust import NOTHING, Trust, code_files, needs_code
 
@@ -191,6 +191,11 @@ def _kind(config: Mapping[str, Any], name: str) -> Kind:
         return "generator"
     if model_type in SPEECH:
         return "transcriber"
+    if model_type == STAGE_ONE:
+        raise ModelUnavailable(
+            f"{name} is a Q-Former of stage 1, which writes nothing yet: polymodal train align DATA"
+            f" --recipe blip2_stage2 --vision {name} --language MODEL -o FOLDER"
+        )
     if "auto_map" in config:
         if model_type in FORMER:
             raise ModelUnavailable(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polymodal.errors import UsageError
+from polymodal.models.hub_families import BRIDGED
 
 __all__ = ["Decoder", "Shape", "Tower", "shape_of"]
 
@@ -107,7 +108,11 @@ def shape_of(config: Config, name: str = "the model") -> Shape:
         return Shape(family, (), 0, _decoder(body, config, read))
     decoder = _decoder(text if isinstance(text, Mapping) else config, config, read)
     eyes = _vision(family, vision, read)
-    return Shape(family, (eyes,), _bridge(family, config, eyes.width, decoder.width, read), decoder)
+    if family in BRIDGED:
+        bridge = read.number(config, "bridge_parameters")
+    else:
+        bridge = _bridge(family, config, eyes.width, decoder.width, read)
+    return Shape(family, (eyes,), bridge, decoder)
 
 
 class _Reader:

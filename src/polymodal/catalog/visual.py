@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polymodal.models.hub_families import BRIDGED
+
 __all__ = ["Seen", "processing_of", "visual_tokens"]
 
 Config = Mapping[str, Any]
@@ -121,6 +123,11 @@ def _whole(eyes: _Eyes, width: int, height: int) -> Seen:
 def _none(eyes: _Eyes, width: int, height: int) -> Seen:
     """By cross-attention, or of an embedder: no token stands for the picture's content."""
     return Seen(0, eyes.grid**2)
+
+
+def _bridged(eyes: _Eyes, width: int, height: int) -> Seen:
+    """Forms of this package: as many tokens as the bridge makes."""
+    return Seen(_first(eyes.config.get("image_seq_length"), eyes.grid**2), eyes.grid**2)
 
 
 def _queried(eyes: _Eyes, width: int, height: int) -> Seen:
@@ -252,6 +259,7 @@ def _first(value: Any, default: int) -> int:
 _RULES: dict[str, Callable[[_Eyes, int, int], Seen]] = {
     **dict.fromkeys(("clip", "siglip", "siglip2", "mllama", "idefics"), _none),
     **dict.fromkeys(("blip-2", "instructblip"), _queried),
+    **dict.fromkeys(BRIDGED, _bridged),
     **dict.fromkeys(("idefics3", "smolvlm"), _in_squares),
     **dict.fromkeys(("llava_next", "llava_onevision"), _any_resolution),
     "idefics2": _by_resampler,

@@ -26,6 +26,7 @@ from polymodal.cli import (
     sort,
     train,
     train_llava,
+    train_qformer,
 )
 from polymodal.cli.loading import loads_models
 from polymodal.cli.writing import writes_answers
@@ -242,10 +243,11 @@ _nest(
 )
 _nest(
     "train",
-    "Train on your own data: contrastive, align, instruct.",
+    "Train on your own data: contrastive, align, instruct, qformer.",
     train.contrastive,
     train_llava.align,
     train_llava.instruct,
+    train_qformer.qformer,
     panel="Train",
 )
 _register("Start", demo.demo)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from polymodal.models.messages import GenerationOptions
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
+    from polymodal.suite import Suite
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
 
@@ -57,6 +59,13 @@ Examples = Annotated[
         metavar="FILE",
         help="JSONL or CSV with `image`, `question`, `answer`: shown before each question.",
     ),
+]
+Pairs = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
+]
+AllAtOnce = Annotated[
+    bool, typer.Option("--together", help="Ask about all pictures at once, in their order.")
 ]
 
 
@@ -146,10 +155,8 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 def ask(
     paths: Media = None,
     question: Questions = None,
-    pairs: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="CSV or JSONL with columns `image` and `question`."),
-    ] = None,
+    pairs: Pairs = None,
+    together: AllAtOnce = False,
     examples: Examples = None,
     schema: AnswerSchema = None,
     threshold: Annotated[
@@ -181,8 +188,9 @@ def ask(
     and "data" with --schema.
     """
     out = Output(as_json=json, quiet=quiet)
-    if (pairs is None) == (not paths) or (pairs is None) != bool(question):
-        raise UsageError("give pictures and -q QUESTION, or --pairs FILE.")
+    alone = pairs is None
+    if alone == (not paths) or alone != bool(question) or (together and not alone):
+        raise UsageError("give pictures and -q QUESTION, also --together, or --pairs FILE.")
     probability(threshold, "--threshold")
     no_budget_for(model, budget)
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
@@ -192,6 +200,8 @@ def ask(
     items: Iterable[Any]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
+    elif together:
+        items = _asked_together(suite, paths or [], question or [], checks)
     else:
         inputs, asked = find_inputs(paths or []), question or []
         answers = suite.ask(iter(inputs.files), asked, **checks)
@@ -226,6 +236,19 @@ def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = Fal
     rows = [_row(item) for item in kept]
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
     return kept
+
+
+def _asked_together(
+    suite: Suite, paths: Sequence[str], questions: Sequence[str], checks: dict[str, Any]
+) -> Iterator[Answer | ItemError]:
+    """What cannot be found is named, and nothing is asked about the rest."""
+    from polymodal.media.pictures import Together
+
+    inputs = find_inputs(paths)
+    files = inputs.files
+    if len(files) < len(inputs):
+        return (each for each in inputs.found if not isinstance(each, Path))
+    return suite.ask(iter([Together(*files)]), questions, **checks)
 
 
 def _repeated(inputs: Inputs, times: int) -> Inputs:

@@ -10,6 +10,7 @@ __all__ = [
     "DEFAULT_COLLECTION",
     "AllowPickle",
     "AllowRemoteCode",
+    "Assign",
     "Budget",
     "CollectionName",
     "Count",
@@ -52,6 +53,10 @@ Writer = Annotated[
         metavar="NAME",
         help="A model's name, folder or hub id, or openai:MODEL, anthropic:MODEL, gemini:MODEL.",
     ),
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
 AllowPickle = Annotated[
     bool,

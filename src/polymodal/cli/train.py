@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.cli.options import Json, Quiet
+from polymodal.cli.options import Assign, Json, Quiet
 from polymodal.cli.output import Output
 from polymodal.errors import MissingDependency, UsageError
 
@@ -33,10 +33,6 @@ Into = Annotated[
 Start = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", help="What to start from: a folder or hub id."),
-]
-Assign = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
 Validation = Annotated[
     str | None, typer.Option(metavar="DATA", help="What to measure on while training.")
@@ -117,11 +113,13 @@ def output_for(quiet: bool, *, as_json: bool = False) -> Output:
     return Output(as_json=as_json and not others, quiet=quiet or others)
 
 
-def say_trained(out: Output, folder: str, scores: dict[str, float]) -> None:
-    """What came of a run."""
+def say_trained(
+    out: Output, folder: str, scores: dict[str, float], *, use: str | None = None
+) -> None:
+    """What came of a run, and how it is used: as a model, unless told otherwise."""
     out.line({"model": folder, "scores": scores})
     if not out.as_json:
-        out.remark(f"{folder} is trained: use it with -m {folder}")
+        out.remark(f"{folder} is trained: use it with {use or f'-m {folder}'}")
 
 
 def require_training() -> None:

@@ -27,11 +27,31 @@ from polymodal.media.orientation import exif_orientation
 from polymodal.media.sniff import looks_like, picture_format
 from polymodal.profiling import profiled
 
-__all__ = ["DEFAULT_LIMITS", "ImageInput", "Limits", "Picture", "open_picture", "picture_name"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ImageInput",
+    "Limits",
+    "Picture",
+    "Together",
+    "open_picture",
+    "picture_name",
+]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 """A path, an encoded file's bytes, a PIL image, or an array: (height, width), (height, width, 3)
 or (height, width, 4), uint8 or floats in 0..1."""
+
+
+class Together:
+    """Several pictures that a question is asked of together, in their order.
+
+    `suite.ask(Together("before.jpg", "after.jpg"), "What has changed?", generator=...)`
+    """
+
+    def __init__(self, *pictures: ImageInput) -> None:
+        """For two pictures or more; one is fine as it is."""
+        self.pictures = pictures
+
 
 _PLUGINS = {
     # The classes, not Image.open: that warns about large pictures and guesses among formats.
@@ -134,6 +154,8 @@ def open_picture(
 
 def picture_name(source: object) -> str:
     """What messages and results call an input: its path, or `<image 640x480>`, `<4,211 bytes>`."""
+    if isinstance(source, Together):
+        return ", ".join(picture_name(each) for each in source.pictures)
     if isinstance(source, (str, os.PathLike)):
         return printable_name(source)
     if isinstance(source, Image.Image):
@@ -143,9 +165,9 @@ def picture_name(source: object) -> str:
         return f"<image {source.width}x{source.height}>"
     if isinstance(source, np.ndarray):
         return f"<array {'x'.join(map(str, source.shape))}>"
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"<{len(source):,} bytes>"
-    return f"<{type(source).__name__}>"
+    kind = type(source).__name__
+    size = len(source) if isinstance(source, (bytes, bytearray, memoryview)) else None
+    return f"<{kind}>" if size is None else f"<{size:,} bytes>"
 
 
 def _check_size(width_px: int, height_px: int, limits: Limits, bytes_per_pixel: int = 4) -> None:

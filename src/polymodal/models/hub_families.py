@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CONTRASTIVE", "FAMILIES", "Family", "PromptForm"]
+__all__ = ["BRIDGED", "CONTRASTIVE", "FAMILIES", "STAGE_ONE", "Family", "PromptForm"]
 
 PromptForm = Literal["chat", "dialogue", "question", "plain", "prefix"]
 
+BRIDGED = ("polymodal_bridged", "polymodal_gated")
+"""Forms of `hub_bridged`, which transformers has not."""
+STAGE_ONE = "polymodal_qformer"
+"""A tower with a Q-Former: what `train qformer` leaves, for `train align` to go on from."""
 CONTRASTIVE = frozenset({"clip", "siglip", "siglip2"})
 """Model types whose two towers embed pictures and texts."""
 SIGMOID = frozenset({"siglip", "siglip2"})
@@ -22,12 +26,12 @@ SIGMOID = frozenset({"siglip", "siglip2"})
 USER_ASSISTANT = (
     "{% for m in messages %}{% if m.role == 'system' %}"
     "{% for p in m.content %}{{ p.text + ' ' }}{% endfor %}{% else %}"
-    "{{ m.role | upper }}: {% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
-    "{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}"
+    "{{ m.role | upper }}: {% for p in m.content %}"
+    "{% if p.type == 'image' %}<image>\n{% else %}{{ p.text }}{% endif %}{% endfor %}"
     "{{ ' ' if m.role == 'user' else '</s>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-"""Vicuna's form: `USER: <image>\\nWhat is this? ASSISTANT:`."""
+"""Vicuna's form: `USER: <image>\\nWhat is this? ASSISTANT:`; a picture stands where it is meant."""
 INST = (
     "{% for m in messages %}{% if m.role == 'user' %}[INST] "
     "{% for p in m.content if p.type == 'image' %}<image>\n{% endfor %}"
@@ -80,6 +84,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(template=(("", USER_ASSISTANT),)),
+    **dict.fromkeys(BRIDGED, Family(template=(("", USER_ASSISTANT),))),
     "llava_next": Family(
         template=(("mistral", INST), ("llama", USER_ASSISTANT), ("qwen2", CHATML))
     ),

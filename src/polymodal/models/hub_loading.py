@@ -21,7 +21,7 @@ from polymodal.errors import (
 )
 from polymodal.models.fitting import is_out_of_memory
 from polymodal.models.precision import AS_IT_IS, Precision
-from polymodal.models.tensorfiles import WeightFiles
+from polymodal.models.tensorfiles import WeightFiles, read_json
 from polymodal.models.trust import needs_code
 
 __all__ = [
@@ -39,6 +39,7 @@ SMALLER = (
     " more memory."
 )
 
+STARTER_TOWER = "polymodal_starter"
 SHOWN = 300
 PAGE_BYTES = 4096
 ALIGNED_BYTES = 64
@@ -77,6 +78,17 @@ def transformers(name: str) -> Any:
     return library
 
 
+def _library(source: Source) -> Any:
+    """transformers; it knows our own forms too where the checkpoint is of one."""
+    library = transformers(source.name)
+    config = source.folder / "config.json"
+    if config.is_file() and '"polymodal_' in config.read_text(encoding="utf-8"):
+        from polymodal.models.hub_bridged import register
+
+        register()
+    return library
+
+
 def prepare(source: Source, auto_class: str) -> None:
     """Import what loading needs.
 
@@ -101,7 +113,8 @@ def load_model(
         ModelUnavailable: this transformers does not know the model.
         MissingDependency: a package that the model needs is not installed.
     """
-    library = transformers(source.name)
+    library = _library(source)
+    own = _own_tower(source)
     settings = precision.settings(source.name, dtype, source.weights)
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
@@ -121,9 +134,23 @@ def load_model(
             f" for: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. They do not"
             " belong together, or the file is not whole."
         )
+    if own is not None:
+        own.attach(list(model.modules()), source.folder)
     model.eval().requires_grad_(False)
     _read_in(model, precision)
     return model
+
+
+def _own_tower(source: Source) -> Any:
+    """The module of the starter's vision tower, known to transformers then, where it has one."""
+    file = source.folder / "config.json"
+    vision = read_json(file).get("vision_config") if file.is_file() else None
+    if not isinstance(vision, dict) or vision.get("model_type") != STARTER_TOWER:
+        return None
+    from polymodal.models import starter_vision
+
+    starter_vision.register()
+    return starter_vision
 
 
 def _placed(source: Source, device: str, dtype: str, precision: Precision) -> Any:
@@ -167,7 +194,8 @@ def load_processor(source: Source, auto_class: str = "AutoProcessor") -> Any:
         ModelUnavailable: it needs code that comes with it.
         MissingDependency: a package that it needs is not installed.
     """
-    library = transformers(source.name)
+    library = _library(source)
+    _own_tower(source)
     with _translated(source), quietly(library):
         return getattr(library, auto_class).from_pretrained(
             source.folder, trust_remote_code=source.code, local_files_only=True

@@ -89,11 +89,17 @@ class QFormerPretraining(nn.Module):
 
     def similarity(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """The cosine of each picture's best query with each text: (pictures, texts)."""
-        query_BQD = F.normalize(self.image_projection(self.qformer.look(token_BNV)), dim=-1)
-        text_BD = F.normalize(
-            self.text_projection(self.qformer.read(ids_BS, mask_BS)[:, 0]), dim=-1
-        )
-        return (query_BQD @ text_BD.T).amax(1)
+        text_BD = self.text_vectors(ids_BS, mask_BS)
+        return (self.image_vectors(token_BNV) @ text_BD.T).amax(1)
+
+    def image_vectors(self, token_BNV: Tensor) -> Tensor:
+        """Unit vectors (B, Q, D), one a query."""
+        return F.normalize(self.image_projection(self.qformer.look(token_BNV)), dim=-1)
+
+    def text_vectors(self, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+        """Unit vectors (B, D) of what the first token sums up."""
+        word_BSW = self.qformer.read(ids_BS, mask_BS)
+        return F.normalize(self.text_projection(word_BSW[:, 0]), dim=-1)
 
     def matching(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """Logits (B, 2) of "does not belong", "belongs", averaged over the queries."""

@@ -48,7 +48,7 @@ def check(
     question, text = said
     if shown.kind == "video" and question.kind != "text" and shown.embeddings is not None:
         return _by_frames(asking, shown, said, lines, prior)
-    if shown.kind == "video" or (shown.kind != "picture" and question.kind != "text"):
+    if shown.kind in {"video", "pictures"} or (shown.kind != "picture" and question.kind != "text"):
         if held := supported(text, lines):
             return prior, line_evidence(held)
         why = f"nothing in the {shown.kind} was compared with the answer"

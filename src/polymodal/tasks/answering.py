@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from polymodal.errors import MediaError, MissingDependency, PolymodalError
-from polymodal.media.pictures import ImageInput, picture_name
+from polymodal.media.pictures import ImageInput, Together, picture_name
 from polymodal.models.describing import (
     AnswerCalibrated,
     Captioner,
@@ -41,6 +41,7 @@ from polymodal.tasks.text_answers import TextLine, find_in_lines
 from polymodal.tasks.text_fields import find_field
 
 __all__ = [
+    "AskedOf",
     "Asking",
     "Case",
     "LineReader",
@@ -66,7 +67,8 @@ class TextRead(Protocol):
         ...
 
 
-LineReader: TypeAlias = Callable[[ImageInput], TextRead]
+AskedOf: TypeAlias = ImageInput | Together
+LineReader: TypeAlias = Callable[[AskedOf], TextRead]
 """Reads the text of a picture; raises `MissingDependency` or `MediaError`."""
 Outcome: TypeAlias = Answer | PolymodalError
 SHOWN = 5
@@ -82,7 +84,7 @@ NO_CARD_TRUST = 0.5
 class Case:
     """A question about a picture, and who answers it."""
 
-    source: ImageInput
+    source: AskedOf
     question: Question
     made_by: Provenance
 
@@ -136,7 +138,7 @@ class Asking:
         return self.answer(case, (), 0.0, reasons)
 
 
-def by_text(asking: Asking, source: ImageInput, question: Question) -> Outcome:
+def by_text(asking: Asking, source: AskedOf, question: Question) -> Outcome:
     """The answer that the text in the picture gives, and nothing but it."""
     try:
         read = asking.lines(source)
@@ -166,7 +168,7 @@ def line_evidence(lines: Sequence[TextLine]) -> list[Evidence]:
 def by_captioner(
     asking: Asking,
     captioner: Captioner,
-    asked: Sequence[tuple[ImageInput, Sight, Question]],
+    asked: Sequence[tuple[AskedOf, Sight, Question]],
 ) -> list[Outcome]:
     """Answers to questions that are not about text, in order."""
     outcomes: dict[int, Outcome] = {}
@@ -216,7 +218,7 @@ def _refusal(captioner: Captioner, question: Question) -> Evidence | None:
 
 
 def _scene(
-    asking: Asking, captioner: Captioner, source: ImageInput, sight: Sight, question: Question
+    asking: Asking, captioner: Captioner, source: AskedOf, sight: Sight, question: Question
 ) -> Answer:
     """What the picture shows is its caption; how well it fits, the embedder says."""
     said = captioner.caption([sight], candidates=1)[0][0]
@@ -234,7 +236,7 @@ def _scene(
 def _weighed(
     asking: Asking,
     captioner: Captioner,
-    asked: tuple[ImageInput, Sight, Question],
+    asked: tuple[AskedOf, Sight, Question],
     pool: Sequence[str],
     logprobs: Sequence[float],
 ) -> Answer:

@@ -19,7 +19,7 @@ import numpy as np
 from polymodal.errors import PolymodalError, UnsupportedMedia, UsageError
 from polymodal.media.hashing import Content, content_of, digest_of
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
-from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
+from polymodal.media.pictures import Limits, Together, open_picture, picture_name
 from polymodal.models.describing import Captioner, Sight
 from polymodal.models.protocols import Generator, Pixels
 from polymodal.results import Provenance, Vector
@@ -29,7 +29,7 @@ from polymodal.runtime.cache import Cache
 from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
-from polymodal.tasks.answering import Asking, Outcome, by_captioner, by_text
+from polymodal.tasks.answering import AskedOf, Asking, Outcome, by_captioner, by_text
 from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
 from polymodal.tasks.questions import Question, parse
@@ -47,9 +47,9 @@ QUESTION_COLUMNS = ("question", "questions", "q", "text")
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """A picture and a question about it."""
+    """A picture, or several, and a question about it."""
 
-    image: ImageInput
+    image: AskedOf
     question: Question
 
 
@@ -71,7 +71,7 @@ class _Way(Protocol):
         """Sources that are answered together; twice as many are opened ahead."""
         ...
 
-    def prepare(self, source: ImageInput) -> Any:
+    def prepare(self, source: AskedOf) -> Any:
         """What the model needs of one picture; called from several threads."""
         ...
 
@@ -82,7 +82,7 @@ class _Way(Protocol):
 
 def ask(
     model: Callable[[], Captioner] | Generator,
-    pairs: Iterable[tuple[ImageInput, str]],
+    pairs: Iterable[tuple[AskedOf, str]],
     asking: Asking,
     *,
     limits: Limits,
@@ -91,7 +91,7 @@ def ask(
     stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS,
     cache: Cache | None = None,
     journal: Journal | None = None,
-) -> Iterator[tuple[ImageInput, Answer | PolymodalError]]:
+) -> Iterator[tuple[AskedOf, Answer | PolymodalError]]:
     """Yield `(picture, answer)` for each picture and question, in order, lazily.
 
     A question that cannot be asked (empty, too long) is a `UsageError` in its place.
@@ -142,7 +142,7 @@ def ask(
             yield source.image, outcome
 
 
-def _parsed(image: ImageInput, question: str) -> tuple[ImageInput, _Asked | UsageError]:
+def _parsed(image: AskedOf, question: str) -> tuple[AskedOf, _Asked | UsageError]:
     if isinstance(image, str) and not image:
         return image, UsageError(f"no picture is named for the question {question[:60]!r}.")
     try:
@@ -152,7 +152,7 @@ def _parsed(image: ImageInput, question: str) -> tuple[ImageInput, _Asked | Usag
 
 
 def _runs(
-    sources: Iterator[tuple[ImageInput, _Asked | UsageError]],
+    sources: Iterator[tuple[AskedOf, _Asked | UsageError]],
 ) -> Iterator[tuple[Any, UsageError | Iterator[_Asked]]]:
     """Errors one by one; what lies between them as lazy streams."""
     for failed, run in groupby(sources, key=lambda item: isinstance(item[1], UsageError)):
@@ -207,8 +207,14 @@ class _ByCaptioner:
     def batch_size(self) -> int:
         return BATCH
 
-    def prepare(self, source: ImageInput) -> Pixels:
+    def prepare(self, source: AskedOf) -> Pixels:
         captioner = self.open()
+        if isinstance(source, Together):
+            raise UnsupportedMedia(
+                f"are {len(source.pictures)} pictures, and {captioner.provenance.model} answers"
+                " about one: use a model that writes, such as -m Qwen/Qwen2.5-VL-3B-Instruct",
+                picture_name(source),
+            )
         if (kind := kind_of_media(source)) in {"video", "recording"}:
             raise UnsupportedMedia(
                 f"is a {kind}, and {captioner.provenance.model} answers about pictures: use a model"
@@ -272,7 +278,7 @@ class _ByGenerator:
     def batch_size(self) -> int:
         return min(BATCH, self.generator.info.batch_size)
 
-    def prepare(self, source: ImageInput) -> Any:
+    def prepare(self, source: AskedOf) -> Any:
         shown = self.shower.show(source)
         frames = shown.frames if self.asking.grounded else ()
         return shown, [self.asking.texts.embedder.preprocess(frame) for frame in frames]
@@ -319,6 +325,9 @@ def _call(asked: _Asked, answer: Answer, asking: Asking, latency_s: float, batch
 
 
 def _content(asked: _Asked) -> Content:
+    if isinstance(asked.image, Together):
+        first, *more = (content_of(each) for each in asked.image.pictures)
+        return first.joined(*(each.sha256 for each in more), asked.question.text)
     return content_of(asked.image).joined(asked.question.text)
 
 

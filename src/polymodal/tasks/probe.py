@@ -1,8 +1,9 @@
 """Probe: a few pictures a class in, a small linear classifier out.
 
 Notable: training is closed-form (`tasks/linear.py`), so it takes seconds, needs no further package
-and gives the same probe every time. A probe is one safetensors file: the weights, and in its
-header the labels, the model's space and the report. No pickle.
+and gives the same probe every time; by a recipe it is logistic regression (`tasks/logistic.py`),
+to compare features by the protocol of a paper. A probe is one safetensors file: the weights, and
+in its header the labels, the model's space and the report. No pickle.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from polymodal.errors import MediaError, UsageError
@@ -35,6 +37,8 @@ from polymodal.runtime.pictures import embed_pictures
 from polymodal.tasks.calibration import Doubles, provenance_of
 from polymodal.tasks.classify import Decision, decide
 from polymodal.tasks.linear import fit_linear, predict
+from polymodal.tasks.logistic import fit_logistic
+from polymodal.training.probe_recipe import LinearProbeRecipe
 
 __all__ = ["Probe", "classify_with_probe", "train_probe"]
 
@@ -140,34 +144,50 @@ def train_probe(
     source: str | os.PathLike[str] | Mapping[str, Sequence[ImageInput]],
     *,
     limits: Limits,
+    recipe: LinearProbeRecipe | None = None,
 ) -> Probe:
     """Train on a folder with a subfolder a class, or on label -> pictures.
 
     Every picture counts with its mirror image. Pictures that cannot be opened are left out and
     listed in the report.
 
+    Args:
+        recipe: logistic regression on the pictures as they are, by these values.
+
     Raises:
         UsageError: fewer than two classes, or a class with fewer than two good pictures.
+        MissingDependency: a recipe needs a package that is not installed.
     """
     classes, missing = _classes(source)
     pictures = [(number, item) for number, items in enumerate(classes.values()) for item in items]
-    features, owners, errors = _features(embedder, pictures, limits)
+    features, owners, errors = _features(embedder, pictures, limits, mirrored=recipe is None)
     labels = tuple(classes)
     counts = np.bincount(owners, minlength=len(labels)) if owners else np.zeros(len(labels), int)
     errors = (*missing, *errors)
     _require_enough(labels, counts, errors)
     class_index = np.array(owners, np.int64)
-    head = fit_linear(features, class_index, len(labels))
-    correct = int((head.held_out_GC.argmax(1) == class_index).sum())
+    weights, bias, temperature, correct, asked = _head(features, class_index, len(labels), recipe)
     report = ProbeReport(
         labels=labels,
         images={label: int(count) for label, count in zip(labels, counts, strict=True)},
-        accuracy=correct / len(owners),
-        interval=wilson(correct, len(owners)),
+        accuracy=correct / asked,
+        interval=wilson(correct, asked),
         errors=errors,
         provenance=provenance_of(embedder),
     )
-    return Probe(labels, embedder.space, head.weights_FC, head.bias_C, head.temperature, report)
+    return Probe(labels, embedder.space, weights, bias, temperature, report)
+
+
+def _head(
+    features: Vector, class_index: NDArray[np.int64], classes: int, recipe: LinearProbeRecipe | None
+) -> tuple[Vector, Vector, float, int, int]:
+    """Weights, bias and temperature; how many held-out pictures were right, and of how many."""
+    if recipe is not None:
+        fitted = fit_logistic(features[:, 0], class_index, classes, recipe)
+        return fitted.weights_FC, fitted.bias_C, 1.0, fitted.right, fitted.held_out
+    head = fit_linear(features, class_index, classes)
+    correct = int((head.held_out_GC.argmax(1) == class_index[head.asked_G]).sum())
+    return head.weights_FC, head.bias_C, head.temperature, correct, len(head.asked_G)
 
 
 def classify_with_probe(
@@ -223,18 +243,23 @@ def _classes(
 
 
 def _features(
-    embedder: Embedder, pictures: Sequence[tuple[int, ImageInput]], limits: Limits
+    embedder: Embedder,
+    pictures: Sequence[tuple[int, ImageInput]],
+    limits: Limits,
+    *,
+    mirrored: bool,
 ) -> tuple[Vector, list[int], tuple[ItemError, ...]]:
-    """Features of each picture and its mirror image, shape (pictures, 2, features)."""
+    """Features of each picture, and its mirror image, shape (pictures, 1 or 2, features)."""
 
-    def prepare(item: tuple[int, ImageInput]) -> tuple[Pixels, Pixels]:
+    def prepare(item: tuple[int, ImageInput]) -> tuple[Pixels, ...]:
         picture = open_picture(item[1], target_px=embedder.image_size_px, limits=limits)
         image: Image.Image = picture.image
-        return embedder.preprocess(image), embedder.preprocess(ImageOps.mirror(image))
+        views = (image, ImageOps.mirror(image)) if mirrored else (image,)
+        return tuple(embedder.preprocess(view) for view in views)
 
-    def infer(batch: Sequence[tuple[Pixels, Pixels]]) -> list[Vector]:
-        rows = _extractor(embedder)([pixels for pair in batch for pixels in pair])
-        return list(rows.reshape(len(batch), 2, -1))
+    def infer(batch: Sequence[tuple[Pixels, ...]]) -> list[Vector]:
+        rows = _extractor(embedder)([pixels for views in batch for pixels in views])
+        return list(rows.reshape(len(batch), 1 + mirrored, -1))
 
     rows: list[Vector] = []
     owners: list[int] = []

@@ -19,7 +19,7 @@ from polymodal.media.containers import SOUND_EXTENSIONS, VIDEO_EXTENSIONS
 from polymodal.media.documents import open_pages
 from polymodal.media.hashing import digest_of
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, Limits, StreamLimits
-from polymodal.media.pictures import ImageInput, open_picture, picture_name
+from polymodal.media.pictures import ImageInput, Together, open_picture, picture_name
 from polymodal.media.sniff import looks_like, picture_format
 from polymodal.models.messages import (
     AudioPart,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hear", "MediaKind", "Shower", "Shown", "kind_of_media"]
 
-MediaKind = Literal["picture", "document", "video", "recording"]
+MediaKind = Literal["picture", "pictures", "document", "video", "recording"]
 Hear: TypeAlias = Callable[[Any], Transcript]
 """Writes down the sound of a file; raises `MissingDependency`, `ModelUnavailable`, `MediaError`."""
 
@@ -69,7 +69,7 @@ class Shown:
         embeddings: of `frames`, for the check, shape (frames, dimension).
     """
 
-    source: ImageInput
+    source: ImageInput | Together
     kind: MediaKind
     parts: tuple[Part, ...]
     frames: tuple[Image.Image, ...] = ()
@@ -134,13 +134,15 @@ class Shower:
     hear: Hear | None = None
     stream_limits: StreamLimits = DEFAULT_STREAM_LIMITS
 
-    def show(self, source: ImageInput) -> Shown:
+    def show(self, source: ImageInput | Together) -> Shown:
         """What the generator is shown.
 
         Raises:
             MediaError: it cannot be opened, or the model takes nothing of it.
             MissingDependency: it has to be heard or read, and the extra is not installed.
         """
+        if isinstance(source, Together):
+            return self._together(source)
         kind = kind_of_media(source)
         if kind == "document":
             return self._document(source)
@@ -152,6 +154,17 @@ class Shower:
         picture = open_picture(source, target_px=target_px, limits=self.limits).image
         part = ImagePart(picture, digest_of(source), picture_name(source))
         return Shown(source, "picture", (part,), (picture,))
+
+    def _together(self, source: Together) -> Shown:
+        parts: list[Part] = []
+        for each in source.pictures:
+            shown = self.show(each)
+            if shown.kind != "picture":
+                raise UnsupportedMedia(
+                    f"is a {shown.kind}: only pictures are asked about together", picture_name(each)
+                )
+            parts += shown.parts
+        return Shown(source, "pictures", tuple(parts))
 
     def _document(self, source: ImageInput) -> Shown:
         """Pages as pictures, as many as the model takes; to a model without eyes none."""

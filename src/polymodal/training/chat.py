@@ -90,11 +90,15 @@ class Chat:
                 " load it with add_eos_token=False and save it again."
             )
 
-    def encode(self, turns: Sequence[Turn], tokens_per_picture: int) -> Encoded:
+    def encode(self, turns: Sequence[Turn], tokens: Sequence[int]) -> Encoded:
         """A conversation by the chat template, up to the end of its last answer.
 
+        Args:
+            tokens: that each picture takes, in order.
+
         Raises:
-            UsageError: the template writes earlier turns otherwise once later ones follow.
+            UsageError: the template writes earlier turns otherwise once later ones follow, or has
+                no place for a picture.
         """
         text, spans = self._marked(list(turns))
         ids = self._ids(text)
@@ -109,17 +113,17 @@ class Chat:
             answers.append(True)
         bos = self._tokenizer.bos_token
         said = bool(bos) and text.startswith(bos)
-        return self._expanded(Encoded(ids, answers), said=said, times=tokens_per_picture)
+        return self._expanded(Encoded(ids, answers), said=said, tokens=tokens)
 
-    def plain(self, text: str, tokens_per_picture: int) -> Encoded:
+    def plain(self, text: str, tokens: int) -> Encoded:
         """A picture, then its text and a new line, and nothing else: LLaVA's form of stage 1."""
         ids = self._ids(f"{self._writer.harmless(text)}\n")
         encoded = Encoded([self.image_id, *ids], [False] + [True] * len(ids))
-        return self._expanded(encoded, said=False, times=tokens_per_picture)
+        return self._expanded(encoded, said=False, tokens=[tokens])
 
     def end_id(self) -> int:
         """Id of the token that ends an answer."""
-        encoded = self.encode([Turn("user", "a"), Turn("assistant", "b")], 1)
+        encoded = self.encode([Turn("user", "a"), Turn("assistant", "b")], [])
         return encoded.ids[-1]
 
     def _marked(self, turns: Sequence[Turn]) -> tuple[str, list[tuple[int, int]]]:
@@ -189,12 +193,19 @@ class Chat:
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _expanded(self, encoded: Encoded, *, said: bool, times: int) -> Encoded:
+    def _expanded(self, encoded: Encoded, *, said: bool, tokens: Sequence[int]) -> Encoded:
         """With what the tokenizer puts before a text, and room for each picture."""
+        places = encoded.ids.count(self.image_id) if self._sees else 0
+        if self._sees and places != len(tokens):
+            raise UsageError(
+                f"the chat template of {self._name} has {places} place(s) for {len(tokens)}"
+                " picture(s): use a checkpoint whose template writes them all."
+            )
+        room = iter(tokens)
         ids = [] if said else list(self._leading)
         answers = [False] * len(ids)
         for token, answer in zip(encoded.ids, encoded.answers, strict=True):
-            count = times if token == self.image_id else 1
+            count = next(room) if self._sees and token == self.image_id else 1
             ids += [token] * count
             answers += [answer] * count
         return Encoded(ids, answers)

@@ -23,6 +23,7 @@ __all__ = [
     "autocast",
     "check_batch",
     "recalls",
+    "recalls_of",
     "spread",
 ]
 
@@ -184,10 +185,14 @@ def recalls(image_ND: Any, text_MD: Any, own_M: Any) -> dict[str, float]:
     Args:
         own_M: the picture that each text belongs to.
     """
-    score_MN = text_MD @ image_ND.T
+    return recalls_of(text_MD @ image_ND.T, own_M)
+
+
+def recalls_of(score_MN: Any, own_M: Any) -> dict[str, float]:
+    """As `recalls`, of each text's score with each picture."""
     true_M = score_MN[np.arange(len(own_M)), own_M]
     text_rank_M = (score_MN >= true_M[:, None]).sum(1) - 1
-    best_N = np.full(len(image_ND), -np.inf)
+    best_N = np.full(score_MN.shape[1], -np.inf)
     np.maximum.at(best_N, own_M, true_M)
     image_rank_N = (score_MN >= best_N[None]).sum(0) - 1
     out = {}

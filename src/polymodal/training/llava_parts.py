@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from polymodal.models.precision import DTYPES
 from polymodal.training.chat import PLACEHOLDER
 
 __all__ = [
+    "LLAVA",
+    "Form",
     "add_image_token",
     "beyond_patches",
     "check_language",
@@ -23,12 +27,11 @@ __all__ = [
     "joined",
     "load_tower",
     "pixels_of",
+    "room_of",
     "stored_dtype",
     "template_of",
 ]
 
-FEATURE_LAYER = -2
-"""Of the tower: LLaVA 1.5's `mm_vision_select_layer`."""
 PICTURES = (
     "{%- set ns = namespace(said=[]) -%}{%- for m in messages -%}{%- set text -%}"
     "{%- if m.content is string -%}{{ m.content }}{%- else -%}{%- for p in m.content -%}"
@@ -38,6 +41,44 @@ PICTURES = (
     "{%- set messages = ns.said -%}"
 )
 """Before a language model's own template: pictures and texts become one text a message."""
+
+
+def _two_layers(config: Any, inner: Any) -> None:
+    from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+    inner.multi_modal_projector = LlavaMultiModalProjector(config)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a model is put together as.
+
+    Attributes:
+        config, model: where transformers has its classes: their names, or the classes.
+        join: given the config and the model without a head, makes what stands between its parts, of
+            random weights.
+        values: of the config, beside the parts'.
+        tokens: that a picture of so many patches takes in the language model; raises `UsageError`.
+        layer: of the tower, whose features are taken; the tower's own by default.
+        class_token: it is seen too, where the tower has one.
+    """
+
+    config: Any = "LlavaConfig"
+    model: Any = "LlavaForConditionalGeneration"
+    join: Callable[[Any, Any], None] = _two_layers
+    values: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Callable[[int], int] | None = None
+    layer: int | None = None
+    class_token: bool = False
+
+    def classes(self, library: Any) -> tuple[Any, Any]:
+        """Of the config and the model."""
+        both = (self.config, self.model)
+        config, model = (getattr(library, c) if isinstance(c, str) else c for c in both)
+        return config, model
+
+
+LLAVA = Form()
 
 
 def config_of(source: Source) -> dict[str, Any]:
@@ -110,7 +151,7 @@ def pixels_of(name: str, images: Any) -> Any:
     return found
 
 
-def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
+def beyond_patches(name: str, tower: Any, pixels: Any, layer: int) -> int:
     """How many features are not of a patch, such as the class token's.
 
     Raises:
@@ -120,7 +161,7 @@ def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
     try:
         with torch.no_grad():
             states = tower(pixels.to(tower.dtype), output_hidden_states=True).hidden_states
-        features = states[FEATURE_LAYER]
+        features = states[layer]
     except (AttributeError, TypeError, IndexError, ValueError, RuntimeError) as error:
         features, reason = None, f": {error}"
     else:
@@ -132,6 +173,26 @@ def beyond_patches(name: str, tower: Any, pixels: Any) -> int:
         )
     patches = int(pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
     return int(features.shape[1] - patches)
+
+
+def room_of(tower: Any, pixels: Any, extra: int, form: Form) -> dict[str, Any]:
+    """What LLaVA's processor is told, so that it leaves a picture as much room as it takes.
+
+    Args:
+        pixels: see `pixels_of`.
+        extra: see `beyond_patches`.
+    """
+    patch, (height, width) = tower.config.patch_size, pixels.shape[-2:]
+    if form.tokens is None:
+        strategy = "default" if extra == 1 else "full"
+    else:  # a patch larger than the picture: only what is added counts
+        extra = form.tokens(int(height // patch) * int(width // patch))
+        patch, strategy = int(max(height, width)) + 1, "full"
+    return {
+        "patch_size": patch,
+        "vision_feature_select_strategy": strategy,
+        "num_additional_image_tokens": extra,
+    }
 
 
 def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
@@ -162,14 +223,18 @@ def add_image_token(name: str, tokenizer: Any, model: Any) -> int:
     return int(ids[0])
 
 
-def joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
+def joined(
+    name: str, tower: Any, model: Any, image_id: int, *, layer: int, seed: int, form: Form = LLAVA
+) -> Any:
     """The whole, of the very parts, with a projector of random weights by the seed.
+
+    Args:
+        layer: of the tower, whose features the projector sees.
 
     Raises:
         UsageError: the language model does not fit LLaVA's form.
     """
     import transformers as library
-    from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
     head, base = model.get_output_embeddings(), model.base_model
     if head is None or getattr(head, "bias", None) is not None:
@@ -177,7 +242,8 @@ def joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
             f"{name} is no causal language model with a plain matrix as its head, which LLaVA's"
             " form asks for."
         )
-    probe = torch.arange(16)[None] % head.weight.shape[0]
+    probe = torch.arange(16) % head.weight.shape[0]
+    probe = probe[probe != image_id][None]
     with torch.no_grad():
         expected = model(input_ids=probe).logits
     if model.config.tie_word_embeddings and not hasattr(base, "embed_tokens"):
@@ -185,21 +251,23 @@ def joined(name: str, tower: Any, model: Any, image_id: int, seed: int) -> Any:
         weight = head.weight.detach().clone()
         head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         head.weight = nn.Parameter(weight)
-    config = library.LlavaConfig(
+    made, kind = form.classes(library)
+    config = made(
         vision_config=tower.config,
         text_config=model.config,
         image_token_index=image_id,
-        vision_feature_layer=FEATURE_LAYER,
+        vision_feature_layer=layer,
+        **form.values,
     )
     config.dtype = model.dtype
     with torch.device("meta"):
-        whole = library.LlavaForConditionalGeneration(config)
+        whole = kind(config)
     inner = whole.model
     if type(inner.language_model) is not type(base):
         raise UsageError(f"{name} is a {type(model).__name__}, which is no causal language model.")
-    torch.manual_seed(seed)
-    inner.multi_modal_projector = LlavaMultiModalProjector(config)
     inner.vision_tower, inner.language_model, whole.lm_head = tower, base, head
+    torch.manual_seed(seed)
+    form.join(config, inner)
     whole.eval()
     with torch.no_grad():
         said = whole(input_ids=probe).logits

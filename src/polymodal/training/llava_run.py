@@ -52,16 +52,18 @@ class LlavaRun:
         Raises:
             UsageError: recipe, model and data do not fit each other.
         """
-        recipe, model = self.recipe, self.llava.model
+        recipe = self.recipe
         if recipe.form == "chat" and self.data.captions:
             raise UsageError(
                 f"{self.data.source} has pictures with captions, and {recipe.name} trains on"
-                " conversations (LLaVA's JSON). Captions are for `polymodal train align`."
+                " conversations (LLaVA's JSON). Captions are for `polymodal train align`, or add"
+                " --set form=plain."
             )
-        if recipe.rank and recipe.sharding == "shards" and ranks().world > 1:
-            raise UsageError("LoRA trains with copies: set sharding=copies, or rank=0.")
         if recipe.chunks < 1:
             raise UsageError("chunks is 1 or more: the parts that a batch is cut into.")
+        if recipe.grids:
+            self.llava = self.llava.tiled(recipe.grids, recipe.seed)
+        model = self.llava.model
         if recipe.recompute:
             recompute_activations(model)
         torch.manual_seed(recipe.seed)
@@ -70,7 +72,7 @@ class LlavaRun:
             if recipe.rank
             else None
         )
-        self.model: nn.Module = AnswerLoss(model, self.llava.side_px)
+        self.model: nn.Module = AnswerLoss(model, self.llava.eyes)
         self.groups = parameter_groups(self.model, recipe.rates, recipe.decay)
         for parameter in self.model.parameters():
             # What is frozen may stay as it was stored where the arithmetic is no finer anyway.
@@ -127,21 +129,27 @@ class LlavaRun:
             model, self.loader, self.device, self.recipe, self.recipe.chunks, validation
         )
         scores = Trainer(task, self.recipe, run).run()
-        state = None if self.adapted else self._state(model)
+        state = None
+        if self.adapted is None or (self.recipe.sharding == "shards" and ranks().world > 1):
+            state = get_model_state_dict(model, options=WHOLE)
         if ranks().first:
             self._save(folder, state)
             write_card(folder, run.record, scores)
         return scores
 
-    def _state(self, model: nn.Module) -> dict[str, Any]:
-        """The model's own weights, whole, whatever they are spread over."""
-        state = get_model_state_dict(model, options=WHOLE)
-        return {name.removeprefix("llava."): value for name, value in state.items()}
-
     def _save(self, folder: Path, state: dict[str, Any] | None) -> None:
+        """Write the model.
+
+        Args:
+            state: its weights, whole, where they are spread over ranks.
+        """
         if self.adapted is not None:
+            if state is not None:
+                _put(state, self.model)
             save_adapters(self.adapted, folder / ADAPTER, self.llava.name)
-            self.llava.model = merge_adapters(self.adapted)
+            self.llava.model, state = merge_adapters(self.adapted), None
+        if state is not None:
+            state = {name.removeprefix("llava."): value for name, value in state.items()}
         self.llava.save(folder, state)
 
     def _about(self) -> dict[str, Any]:
@@ -152,3 +160,12 @@ class LlavaRun:
             "data_fingerprint": self.data.fingerprint,
             "validation": self.validation.source if self.validation else None,
         }
+
+
+def _put(state: dict[str, Any], model: nn.Module) -> None:
+    """Whole weights in the places of shards, where merging looks for them; it trains no more."""
+    for name, value in state.items():
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if leaf in dict(module.named_parameters(recurse=False)):
+            setattr(module, leaf, nn.Parameter(value, requires_grad=False))

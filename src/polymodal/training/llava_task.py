@@ -19,6 +19,7 @@ from polymodal.errors import TrainingError
 from polymodal.training.contrastive import slices_of, synchronised
 from polymodal.training.contrastive_task import autocast
 from polymodal.training.llava_data import IGNORED, DialogueSamples, rows_of
+from polymodal.training.llava_pictures import Eyes
 from polymodal.training.loading import Batch, Loader
 from polymodal.training.ranks import mean_over_ranks, ranks, sum_over_ranks
 from polymodal.training.settings import Recipe
@@ -32,22 +33,35 @@ VALIDATED = 8
 class AnswerLoss(nn.Module):
     """What answers cost, by conversation."""
 
-    def __init__(self, llava: nn.Module, side_px: int) -> None:
-        """For a `LlavaForConditionalGeneration` whose pictures have that side."""
+    def __init__(self, llava: nn.Module, eyes: Eyes) -> None:
+        """For transformers' LLaVA or LLaVA-NeXT, and how its pictures are prepared."""
         super().__init__()
         self.llava = llava
-        self._side_px = side_px
+        self._blank = eyes.blank()
 
     def forward(
-        self, ids_BT: Tensor, mask_BT: Tensor, labels_BT: Tensor, pixels: Tensor | None
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor,
+        labels_BT: Tensor,
+        pixels: Tensor | None,
+        sizes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Summed cross-entropy (B,) in nats, and how many tokens were said right (B,)."""
+        """Summed cross-entropy (B,) in nats, and how many tokens were said right (B,).
+
+        Args:
+            pixels, sizes: see `Seen`.
+        """
         inner = self.llava.model
         if pixels is not None:
             pixels = pixels.to(inner.vision_tower.dtype)
         unseen = self._unseen(ids_BT.device) if pixels is None else None
         hidden_BTD = inner(
-            input_ids=ids_BT, attention_mask=mask_BT, pixel_values=pixels, use_cache=False
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            pixel_values=pixels,
+            image_sizes=sizes,
+            use_cache=False,
         ).last_hidden_state
         wanted_BT = labels_BT[:, 1:] != IGNORED
         target_A = labels_BT[:, 1:][wanted_BT]
@@ -62,18 +76,25 @@ class AnswerLoss(nn.Module):
         return loss_B, zero_B.index_add(0, row_A, right_A)
 
     def _unseen(self, device: torch.device) -> Tensor:
-        """Zero, with a gradient of zero at the projector, for conversations without pictures.
+        """Zero, with a gradient of zero at all that sees, for conversations without pictures.
 
-        Ranks wait for each other's gradients and, of shards, weights: all use the same modules.
+        The optimiser passes over what has no gradient, which then would move otherwise than where
+        the batch is cut in another way. Ranks wait for each other's gradients and, of shards,
+        weights: all use the same modules.
         """
         inner = self.llava.model
         if ranks().world > 1:
-            shape = (1, 3, self._side_px, self._side_px)
-            blank = torch.zeros(shape, dtype=inner.vision_tower.dtype, device=device)
-            seen = inner.get_image_features(pixel_values=blank).pooler_output
+            pixels, sizes = self._blank
+            blank = {"pixel_values": pixels.to(device, inner.vision_tower.dtype)}
+            if sizes is not None:
+                blank["image_sizes"] = sizes.to(device)
+            seen = inner.get_image_features(**blank).pooler_output
             return torch.cat(list(seen)).float().sum() * 0.0
         zero = torch.zeros((), device=device)
-        return sum((p.sum() for p in inner.multi_modal_projector.parameters()), zero) * 0.0
+        seeing = [
+            p for name, p in inner.named_parameters() if not name.startswith("language_model.")
+        ]
+        return sum((p.sum() for p in seeing if p.requires_grad), zero) * 0.0
 
     def train(self, mode: bool = True) -> AnswerLoss:
         """As of any module; a tower that is frozen drops nothing."""

@@ -14,7 +14,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Ranks", "gathered", "mean_over_ranks", "ranks", "sum_over_ranks", "wait_for_all"]
+__all__ = [
+    "Ranks",
+    "gathered",
+    "mean_over_ranks",
+    "of_all_ranks",
+    "ranks",
+    "sum_over_ranks",
+    "wait_for_all",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,15 @@ def wait_for_all() -> None:
     """Go on when every rank is here."""
     if ranks().world > 1:
         dist.barrier()
+
+
+def of_all_ranks(value: Tensor) -> list[Tensor]:
+    """What each rank gives, in their order; the same list on each."""
+    if ranks().world == 1:
+        return [value]
+    found: list[Any] = [None] * ranks().world
+    dist.all_gather_object(found, value)
+    return found
 
 
 class _Gather(torch.autograd.Function):

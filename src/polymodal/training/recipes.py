@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 RADFORD = "Radford et al. 2021, tables 18 and 20 (ViT-B/32)"
-OPEN_CLIP = "open_clip's documentation, Fine-tuning"
-WISE_FT = "Wortsman et al. 2022 (WiSE-FT), appendix on fine-tuning end to end"
+OPEN_CLIP = "open_clip's README, Fine-tuning CoCa"
+WISE_FT = "WiSE-FT's repository (Wortsman et al. 2022)"
 SIGLIP_LIT = "big_vision, configs/proj/image_text/siglip_lit_coco.py"
 OURS = "ours"
 
@@ -111,8 +111,10 @@ def clip_finetune() -> ContrastiveRecipe:
     return ContrastiveRecipe(
         name="clip_finetune",
         sources={
-            "rates": f"{OPEN_CLIP} (1e-5); a tenth of it for the image tower: {OURS}",
-            "batch, epochs, decay, warmup, clip_norm": WISE_FT,
+            "rates, decay": f"{OPEN_CLIP} (1e-5, 0.1); a tenth for the image tower: {OURS}",
+            "batch, epochs": f"{WISE_FT}, README, where its rate is 3e-5",
+            "clip_norm": f"{WISE_FT}, src/models/finetune.py",
+            "warmup": f"{OURS}; open_clip's is 1,000",
             "smallest_crop": "open_clip, image_transform (0.9 to 1.0)",
         },
         rates=(("encoder.model.vis*", 1e-6), ("encoder.*", 1e-5), ("loss.*", 1e-5)),
@@ -132,6 +134,7 @@ def siglip_lit() -> ContrastiveRecipe:
         sources={
             "rates, batch, steps, decay, warmup, clip_norm, loss, scale": SIGLIP_LIT,
             "betas, eps": "Adam's defaults, as there",
+            "pictures": f"{OURS}: the middle square; there mirrored and changed (randaug)",
             "the bias at the start": "set for the batch: polymodal.nn.losses.sigmoid_bias",
         },
         rates=(("encoder.model.vis*", None), ("encoder.*", 1e-3), ("loss.*", 1e-3)),

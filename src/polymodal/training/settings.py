@@ -11,18 +11,29 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from polymodal.errors import UsageError, did_you_mean
 
-__all__ = ["Recipe", "differences", "overridden", "recipe_of"]
+__all__ = ["Recipe", "Values", "differences", "overridden", "recipe_of"]
 
-Kind = TypeVar("Kind", bound="Recipe")
+Kind = TypeVar("Kind", bound="Values")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What every kind of training has in common.
+class Values:
+    """What every recipe has.
 
     Attributes:
         name: what it reproduces.
         sources: value to where it is from, in words.
+    """
+
+    name: str
+    sources: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Values):
+    """What every kind of training in steps has in common.
+
+    Attributes:
         rates: see `polymodal.training.rates`.
         batch: items a step, over all ranks.
         epochs: passes over the data.
@@ -39,8 +50,6 @@ class Recipe:
         keep_last: checkpoints, beside the best.
     """
 
-    name: str
-    sources: dict[str, str]
     rates: tuple[tuple[str, float | None], ...]
     batch: int
     epochs: float = 1
@@ -110,9 +119,9 @@ def _fitting(key: str, value: Any, hint: Any, now: Any) -> Any:
         return value
     if isinstance(now, bool):
         fits = isinstance(value, bool)
-    elif isinstance(now, int):
+    elif isinstance(now, int) and hint is not float:
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    elif isinstance(now, float):
+    elif hint is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     elif isinstance(now, tuple):
         fits = isinstance(value, list)

@@ -26,7 +26,7 @@ from polymodal.errors import TrainingError
 from polymodal.training.average import Average
 from polymodal.training.checkpoints import Checkpoints
 from polymodal.training.loading import Batch, Loader
-from polymodal.training.ranks import ranks
+from polymodal.training.ranks import of_all_ranks, ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.runfolder import RunFolder
 from polymodal.training.settings import Recipe
@@ -226,10 +226,10 @@ class Trainer:
             "optimiser": get_optimizer_state_dict(model, optimiser, options=WHOLE),
             "scaler": self.scaler.state_dict(),
             "failed": sorted(self.failed),
-            "random": torch.get_rng_state(),
+            "random": of_all_ranks(torch.get_rng_state()),
         }
         if self.task.device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self.task.device)
+            state["random_cuda"] = of_all_ranks(torch.cuda.get_rng_state(self.task.device))
         if self.average:
             self.average.swap()
             state["average"] = get_model_state_dict(model, options=WHOLE)
@@ -247,12 +247,13 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         self.step, self.best = int(state["step"]), float(state["best"])
         self.failed = set(state["failed"])
-        if ranks().world == 1:  # the file holds the first rank's state
-            torch.set_rng_state(state["random"])
-            if "random_cuda" in state and self.task.device.type == "cuda":
-                torch.cuda.set_rng_state(state["random_cuda"], self.task.device)
-        else:
+        me = ranks()
+        if len(state["random"]) != me.world:  # it was run by another number of processes
             self._random_state(self.recipe.seed + self.step)
+            return
+        torch.set_rng_state(state["random"][me.rank])
+        if "random_cuda" in state and self.task.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"][me.rank], self.task.device)
 
 
 def _due(step: int, every: int) -> bool:
