@@ -13,6 +13,15 @@ def test_a_card_is_read() -> None:
     assert card.templates == ("{}", "a photo of a {}.")
     assert card.calibration["match_scale"] == 10.0
     assert card.prompt == "1"
+    assert card.kinds == {}
+
+
+def test_a_card_can_say_which_names_go_by_their_kinds() -> None:
+    card = parse_card((CARD + '[kinds]\nperson = ["man", "woman"]\n').encode(), "card.toml")
+    assert card.kinds == {"person": ("man", "woman")}
+    for mistake in ('"man"', "[]", "[3]", '[""]'):
+        with pytest.raises(DamagedWeights, match=r"card.toml: \[kinds\] person must be a list"):
+            parse_card((CARD + f"[kinds]\nperson = {mistake}\n").encode(), "card.toml")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from polymodal.errors import UsageError
 from polymodal.media.pictures import DEFAULT_LIMITS
-from polymodal.models.mock import MockEmbedder
+from polymodal.models.mock import MockCalibration, MockEmbedder
 from polymodal.results import Classification
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.classify import Decision, classify, zero_shot
@@ -42,6 +45,32 @@ def test_a_label_vector_is_the_normalised_mean_of_its_prompts() -> None:
     mean = mock.embed_texts(prompts).mean(0)
     np.testing.assert_allclose(head.vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
     assert head.provenance.prompts == ("{}", "a photo of a {}")
+
+
+@dataclass(frozen=True)
+class KnowsKinds(MockCalibration):
+    kinds: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"warm": ("red", "orange"), "anything": ("green",)}
+    )
+
+
+def test_a_name_that_goes_by_its_kinds_is_as_close_as_the_closest() -> None:
+    mock = MockEmbedder()
+    mock.calibration = KnowsKinds()
+    head = zero_shot(TextVectors(mock), ["Warm", "blue"])
+    vector = mock.embed_images([mock.preprocess(plain("orange"))])[0]
+    each = zero_shot(TextVectors(MockEmbedder()), ["red", "orange", "blue"]).vectors @ vector
+    np.testing.assert_allclose(head.cosines(vector), [each[:2].max(), each[2]], atol=1e-6)
+    assert head.provenance.prompts == (*mock.calibration.templates, "warm: red, orange")
+
+
+def test_descriptions_beside_such_a_name_still_stand_together() -> None:
+    mock = MockEmbedder()
+    mock.calibration = KnowsKinds()
+    head = zero_shot(TextVectors(mock), {"x": ["pink", "a warm", "yellow"]}, ["{}"])
+    own = zero_shot(TextVectors(MockEmbedder()), {"x": ["pink", "yellow"]}, ["{}"])
+    assert len(head.vectors) == 3
+    np.testing.assert_allclose(head.vectors[0], own.vectors[0], atol=1e-6)
 
 
 def test_scores_are_the_softmax_at_the_card_s_temperature() -> None:

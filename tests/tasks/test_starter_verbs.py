@@ -37,6 +37,15 @@ def test_photographs_are_sorted(suite: pm.Suite) -> None:
     assert all(0 <= item.score <= 1 for item in found if isinstance(item, pm.Classification))
 
 
+def test_a_person_is_found_by_that_name(suite: pm.Suite) -> None:
+    labels = ["a cat", "a person", "a building", "a cup of coffee"]
+    found = suite.classify([photograph("astronaut"), photograph("chelsea")], labels, unknown=0.3)
+    assert [item.label for item in found if isinstance(item, pm.Classification)] == [
+        "a person",
+        "a cat",
+    ]
+
+
 def test_a_description_that_fits_is_more_probable(suite: pm.Suite) -> None:
     picture = photograph("astronaut")
     fits = suite.match(picture, "a woman in an orange suit smiles").probability

@@ -29,6 +29,7 @@ class Card:
         resize: the filter, one of `FILTERS`.
         features: width of the features before the projection.
         templates: prompt templates, each with one `{}`.
+        kinds: class names that the model knows by their kinds alone, with these.
         prompt: version of the text side's formatting.
         calibration: numbers fitted on development data, by name.
         scores: measured results, by name; groups are tables.
@@ -47,6 +48,7 @@ class Card:
     prompt: str
     templates: tuple[str, ...]
     calibration: Mapping[str, float]
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,6 +79,7 @@ def parse_card(content: bytes, source: str) -> Card:
         prompt=prompts.take("version", str, "1"),
         templates=prompts.templates(),
         calibration=_Section(data, "calibration", source).numbers(),
+        kinds=_Section(data, "kinds", source).lists() if "kinds" in data else {},
         scores=data.get("scores", {}),
     )
 
@@ -121,3 +124,10 @@ class _Section:
         if not good:
             raise DamagedWeights(f"{self._where} templates must be texts with one '{{}}' each.")
         return tuple(value or ())
+
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        for name, value in self._table.items():
+            texts = value if isinstance(value, list) else []
+            if not texts or not all(isinstance(text, str) and text for text in texts):
+                raise DamagedWeights(f"{self._where} {name} must be a list of texts.")
+        return {name: tuple(value) for name, value in self._table.items()}

@@ -136,7 +136,7 @@ def _calibration(card: Card, source: str) -> StarterCalibration:
         for part in ("scale", "bias"):
             fallback = card.calibration[f"match_{part}"]
             numbers[f"{name}_{part}"] = card.calibration.get(f"{name}_{part}", fallback)
-    return StarterCalibration(templates=card.templates, **numbers)
+    return StarterCalibration(templates=card.templates, kinds=card.kinds, **numbers)
 
 
 def _plugins() -> dict[str, Any]:

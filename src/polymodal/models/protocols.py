@@ -123,7 +123,8 @@ class Calibration(Protocol):
 
     Two more pairs are used where they are there, and `match_scale` and `match_bias` where not:
     `multi_label_scale` and `_bias` judge a label on its own, `unknown_scale` and `_bias` give the
-    probability that the best of several labels fits at all.
+    probability that the best of several labels fits at all. `kinds` (name -> kinds of it) has class
+    names that the model knows by their kinds alone.
     """
 
     @property

@@ -1,13 +1,15 @@
 """Classify: zero-shot labels for pictures, by prompt ensembles or by a trained probe.
 
 Notable: every description of a label goes through every template; the mean of those text vectors,
-normalised again, stands for the label (Radford et al., 2021, section 3.1.4). Probabilities use the
-temperature that was fitted on development data and is kept in the model's card.
+normalised again, stands for the label (Radford et al., 2021, section 3.1.4). A name that the model
+knows by its kinds alone is as close to a picture as the closest of them: the starter's captions
+say man, woman and child, and hardly ever person. Probabilities use the temperature that was fitted
+on development data and is kept in the model's card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +27,22 @@ __all__ = ["Decision", "ZeroShot", "classify", "decide", "zero_shot"]
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """Labels as vectors of the model's space, float32, shape (labels, dimension)."""
+    """Labels as vectors of the model's space.
+
+    Attributes:
+        vectors: float32, shape (rows, dimension); a row a label, or a row a kind of it.
+        firsts: the first row of each label.
+    """
 
     labels: tuple[str, ...]
     vectors: Vector
+    firsts: tuple[int, ...]
     provenance: Provenance
+
+    def cosines(self, vector: Vector) -> Doubles:
+        """Of each label with a picture, shape (labels,): the closest of its rows."""
+        cosines: Doubles = np.maximum.reduceat(self.vectors @ vector, self.firsts)
+        return cosines.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -62,25 +75,32 @@ def zero_shot(
         UsageError: for labels or templates that cannot be used.
     """
     descriptions = to_labels(labels)
-    chosen = tuple(calibration_of(texts.embedder).templates if templates is None else templates)
+    calibration = calibration_of(texts.embedder)
+    chosen = tuple(calibration.templates if templates is None else templates)
     if not chosen or isinstance(templates, str):
         raise UsageError("templates must be a list with at least one text.")
     for template in chosen:
         if template.count("{}") != 1:
             raise UsageError(f"the template {template!r} needs one {{}} for the label.")
-    prompts = {
-        label: [fill(template, noun_phrase(text)) for text in each for template in chosen]
-        for label, each in descriptions.items()
-    }
-    flat = [prompt for each in prompts.values() for prompt in each]
-    vectors = texts.embed(flat)
+    kinds: Mapping[str, Sequence[str]] = getattr(calibration, "kinds", {})
+    phrases = [[noun_phrase(text) for text in each] for each in descriptions.values()]
+    groups: list[list[str]] = []
+    firsts: list[int] = []
+    for each in phrases:
+        firsts.append(len(groups))
+        groups += _rows(each, kinds)
+    prompts = [[fill(template, phrase) for phrase in row for template in chosen] for row in groups]
+    vectors = texts.embed([prompt for row in prompts for prompt in row])
     rows, start = [], 0
-    for each in prompts.values():
-        mean = vectors[start : start + len(each)].mean(0)
+    for row in prompts:
+        mean = vectors[start : start + len(row)].mean(0)
         rows.append(mean / np.linalg.norm(mean))
-        start += len(each)
-    provenance = provenance_of(texts.embedder, chosen)
-    return ZeroShot(tuple(descriptions), np.stack(rows).astype(np.float32), provenance)
+        start += len(row)
+    named = dict.fromkeys(phrase.lower() for each in phrases for phrase in each)
+    told = [f"{name}: {', '.join(kinds[name])}" for name in named if name in kinds]
+    provenance = provenance_of(texts.embedder, (*chosen, *told))
+    joined = np.stack(rows).astype(np.float32)
+    return ZeroShot(tuple(descriptions), joined, tuple(firsts), provenance)
 
 
 def classify(
@@ -98,7 +118,7 @@ def classify(
             yield source, outcome
             continue
         assert not isinstance(outcome, Exception)
-        cosines = (head.vectors @ outcome).astype(np.float64)
+        cosines = head.cosines(outcome)
         if decision.multi_label:
             scores = fits(calibration, cosines, "multi_label")
         else:
@@ -107,6 +127,13 @@ def classify(
                 # What is left of 1 belongs to "none of these".
                 scores *= fits(calibration, cosines.max(keepdims=True), "unknown")
         yield source, decide(source, head.labels, scores, decision, head.provenance)
+
+
+def _rows(phrases: Sequence[str], kinds: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The phrases of each row of a label: of its descriptions together, and of each kind alone."""
+    known = [phrase for phrase in phrases if phrase.lower() not in kinds]
+    alone = [[kind] for phrase in phrases for kind in kinds.get(phrase.lower(), ())]
+    return ([known] if known else []) + alone
 
 
 def decide(
