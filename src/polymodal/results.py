@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
+from polymodal.errors import Attempt, ItemsFailed, MediaError, SpaceMismatch
 
 if TYPE_CHECKING:  # answers from the cache need no vectors
     import numpy as np
@@ -120,17 +120,20 @@ class ItemError:
         input: the input as the caller named it.
         reason: one sentence for a person.
         kind: the exception's class name, for programs.
+        attempts: of an answer that did not fit its schema: every one that was given, in order.
     """
 
     input: str
     reason: str
     kind: str
+    attempts: tuple[Attempt, ...] = ()
 
     @classmethod
     def of(cls, name: str, error: Exception) -> ItemError:
         """From an exception caught while working on `name`."""
         reason = error.reason if isinstance(error, MediaError) else str(error)
-        return cls(input=name, reason=reason or type(error).__name__, kind=type(error).__name__)
+        kind = type(error).__name__
+        return cls(name, reason or kind, kind, getattr(error, "attempts", ()))
 
 
 @dataclass(frozen=True)
