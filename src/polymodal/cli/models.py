@@ -163,9 +163,10 @@ def models_unload(name: Name, json: Json = False, quiet: Quiet = False) -> None:
 
     With --json a line is a part that was unloaded, as `ps` gives it.
     """
+    from polymodal.catalog.names import full_name
     from polymodal.runtime.processes import ask_all
 
-    out = Output(as_json=json, quiet=quiet)
+    out, name = Output(as_json=json, quiet=quiet), full_name(name)
     held = ask_all(unload=name)
     _tell_held(out, held)
     if not any(each.models for each in held):
