@@ -317,6 +317,8 @@ def test_the_commands_build_train_and_answer(root, tmp_path):
         *("-o", tmp_path / "q", "--dry-run", *few),
     )
     assert "trained" in said
+    own = ("train", "qformer", captions, "--vision", "starter", "--text", root / "bert")
+    assert "starter is no checkpoint of transformers" in cli(*own, "-o", tmp_path / "q", code=2)
     how = ("--vision", root / "siglip", "--language", root / "llama", "-o", tmp_path / "nano")
     start = ("train", "align", talk, "--recipe", "nanovlm", *how)
     wrong = cli(*start, *few, "--set", "factr=2", code=2)

@@ -131,7 +131,9 @@ def _fitting(key: str, value: Any, hint: Any, now: Any) -> Any:
     else:
         fits = isinstance(value, str)
     if not fits:
-        told = f"{json.dumps(now)} in the recipe" if now != () else "a list such as [[1, 2], [2, 1]]"
+        told = (
+            f"{json.dumps(now)} in the recipe" if now != () else "a list such as [[1, 2], [2, 1]]"
+        )
         raise UsageError(f"{key}={value!r} does not fit: it is {told}.")
     return value
 
