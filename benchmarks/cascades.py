@@ -8,13 +8,14 @@ the other. `listing`: captions of Flickr8k dev with their own photograph, and wi
 
 The top tiers are small: of `listing` the starter's embedder on twelve views of a picture, of
 `moderation` the starter's embedder under a tier that measures only. `--write` puts the thresholds
-into the files that ship.
+into the files that ship, and what is printed into docs/cascades.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ CAPTIONS = 1
 PER_SET = 240
 """Photographs of each kind in a half, where there are so many."""
 TARGETS = {"listing": 0.98, "moderation": 0.95}
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "cascades.md"
+"""Holds what is printed of each cascade between `<!-- NAME:begin -->` and `<!-- NAME:end -->`."""
 
 
 def listing(data: Path) -> tuple[list[Case], list[Case]]:
@@ -81,8 +84,8 @@ def _photographs(data: Path, half: str) -> list[Case]:
     return [(image, "", name in good) for name in sorted(good | bad) for image in sets[name]]
 
 
-def measured(name: str, halves: tuple[list[Case], list[Case]], *, write: bool) -> None:
-    """Fit on one half; print what the cascade and each tier alone do on the other."""
+def measured(name: str, halves: tuple[list[Case], list[Case]], *, write: bool) -> str:
+    """Fit on one half; what the cascade and each tier alone do on the other, in Markdown."""
     suite = pm.Suite(cache=False, journal=False)
     opened, target = suite.cascade(name), TARGETS[name]
     fitted = opened.fit(halves[0], target_precision=target)
@@ -104,17 +107,31 @@ def measured(name: str, halves: tuple[list[Case], list[Case]], *, write: bool) -
     seconds = sum(share * way[2] for share, way in zip(shares, ways, strict=True))
     ways.insert(0, (f"cascade, target {target:g}", found, seconds))
     rows = [row(*way, ways[-1][2]) for way in ways]
-    print(f"\n{name}: fitted on {len(halves[0]):,} cases, counted on {len(halves[1]):,}\n")
     header = ["way", "right", "95 % interval", "of yes, right", "of no, right", "of the top's time"]
-    print(markdown(header, rows))
     stopped = ", ".join(f"{tier.name} {tier.decided / report.cases:.0%}" for tier in report.tiers)
-    print(f"\nStopped at: {stopped}.")
     if write:
         words = (
             f"by benchmarks/cascades.py on {len(halves[0]):,} cases, target precision {target:g}"
         )
         folder = Path(cascade_file.__file__).parent / "cascades"
         save_cascade(cascade.model_copy(update={"fitted": words}), folder / f"{name}.toml")
+    return "\n\n".join(
+        [
+            f"Fitted on {len(halves[0]):,} cases, counted on {len(halves[1]):,}:",
+            markdown(header, rows),
+            f"Cases stop at: {stopped}. Measured on {conditions('onnxruntime')}.",
+        ]
+    )
+
+
+def written(page: str, name: str, told: str) -> str:
+    """The page with `told` in the place of what stood between the cascade's marks."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    place = re.compile(f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
+    found, count = place.subn(lambda _: f"\n\n{told}\n\n", page)
+    if count != 1:
+        raise SystemExit(f"{PAGE} has no {begin} ... {end}.")
+    return found
 
 
 def row(name: str, found: Sequence[Decision], seconds: float, top_s: float) -> list[str]:
@@ -145,8 +162,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, cases in (("listing", listing), ("moderation", moderation)):
         if arguments.only in (None, name):
-            measured(name, cases(arguments.data), write=arguments.write)
-    print(f"\n{conditions('onnxruntime')}")
+            told = measured(name, cases(arguments.data), write=arguments.write)
+            print(f"\n## {name}\n\n{told}")
+            if arguments.write:
+                PAGE.write_text(written(PAGE.read_text("utf-8"), name, told), "utf-8")
 
 
 if __name__ == "__main__":

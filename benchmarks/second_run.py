@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.tables import conditions, markdown, median
 
 SMALL = 100
-KEPT = ("PATH", "HOME", "LANG")
+KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 
 
 def run(model: str, folder: Path, home: Path) -> tuple[float, bytes]:

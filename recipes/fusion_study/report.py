@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipes.fusion_study.strategies import STRATEGIES
 
@@ -42,6 +42,10 @@ Photographs, and questions derived from their captions as in COCO-QA (`recipes.s
 objects, counts, colours, places, yes or no. The tower is the starter's, frozen: an 8 x 8 grid.
 """,
 }
+
+ELSEWHERE = """\
+(CPU): trained on a processor in float32 and not bfloat16; the FLOPs are the same.
+"""
 
 
 def read(path: Path) -> Rows:
@@ -92,8 +96,18 @@ def at_main(row: dict[str, Any], data: str) -> bool:
     return row["data"] == data and row["side"] == {"easy-vqa": 7, "flickr8k": 8}[data]
 
 
-def sweep(rows: Rows) -> dict[str, list[tuple[int, float, float, float]]]:
-    """Of each strategy on easy-VQA: grid tokens, accuracy, MFLOPs, training step in ms."""
+class Point(NamedTuple):
+    """A grid of the sweep: its tokens, what a strategy made of them and what that cost."""
+
+    tokens: int
+    accuracy: float
+    mflops: float
+    step_ms: float
+    elsewhere: bool  # trained on a CPU: the accuracy is of that run, the cost of the machine above
+
+
+def sweep(rows: Rows) -> dict[str, list[Point]]:
+    """The points of each strategy on easy-VQA."""
     clocks = {
         (row["strategy"], row["side"]): row
         for row in rows
@@ -104,30 +118,36 @@ def sweep(rows: Rows) -> dict[str, list[tuple[int, float, float, float]]]:
     for row in rows:
         if row["kind"] == "run" and row["data"] == "easy-vqa" and row["passes"] == least:
             clock = clocks[row["strategy"], row["side"]]
+            elsewhere = row.get("device") == "cpu"
+            cost = (clock["flops"] / 1e6, clock["step_ms"])
             found[row["strategy"]].append(
-                (row["side"] ** 2, row["accuracy"], clock["flops"] / 1e6, clock["step_ms"])
+                Point(row["side"] ** 2, row["accuracy"], *cost, elsewhere)
             )
     return {
         name: sorted(found[name])
         for name in STRATEGIES
-        if len({point[0] for point in found[name]}) > 1
+        if len({point.tokens for point in found[name]}) > 1
     }
 
 
-def sweep_table(swept: dict[str, list[tuple[int, float, float, float]]]) -> str:
+def sweep_table(swept: dict[str, list[Point]]) -> str:
     """Accuracy and MFLOPs by the size of the grid."""
-    sizes = sorted({point[0] for points in swept.values() for point in points})
+    sizes = sorted({point.tokens for points in swept.values() for point in points})
     lines = [
         "| strategy | " + " | ".join(f"{size} tokens" for size in sizes) + " |",
         "|---" * (len(sizes) + 1) + "|",
     ]
     for name, points in swept.items():
-        cells = {size: f"{100 * right:.1f} %, {flops:.0f}" for size, right, flops, _ in points}
+        cells = {
+            point.tokens: f"{100 * point.accuracy:.1f} %{' (CPU)' * point.elsewhere}, "
+            f"{point.mflops:.0f}"
+            for point in points
+        }
         lines.append(f"| {name} | " + " | ".join(cells.get(size, "") for size in sizes) + " |")
     return "\n".join(lines)
 
 
-def plot(swept: dict[str, list[tuple[int, float, float, float]]], out: Path) -> None:
+def plot(swept: dict[str, list[Point]], out: Path) -> None:
     """Cost and accuracy against the number of visual tokens."""
     import matplotlib as mpl
 
@@ -139,13 +159,13 @@ def plot(swept: dict[str, list[tuple[int, float, float, float]]], out: Path) -> 
     with mpl.rc_context({"svg.hashsalt": "fusion", "font.size": 9}):
         figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
         for (name, points), colour, marker in zip(swept.items(), colours, "osD^vPX", strict=False):
-            tokens = [point[0] for point in points]
+            tokens = [point.tokens for point in points]
             for axis, values in zip(
                 axes,
                 (
-                    [point[2] for point in points],
-                    [point[3] for point in points],
-                    [100 * point[1] for point in points],
+                    [point.mflops for point in points],
+                    [point.step_ms for point in points],
+                    [100 * point.accuracy for point in points],
                 ),
                 strict=True,
             ):
@@ -196,6 +216,7 @@ def write(results: Path, out: Path) -> None:
             "tower's grid.\nEvery model has the same size, so where positions cost parameters its "
             "width shrinks a step: the Q-Former's MFLOPs fall once for that.\n",
             sweep_table(swept) + "\n",
+            *([ELSEWHERE] if any(p.elsewhere for points in swept.values() for p in points) else []),
             "![Cost and accuracy by the number of visual tokens](images/fusion.svg)\n",
         ]
     said = Path(__file__).with_name("findings.md")

@@ -138,6 +138,7 @@ def train(job: Job, data: Data, device: str) -> dict[str, Any]:
     return {
         "kind": "run",
         **asdict(job),
+        "device": torch.device(device).type,
         "accuracy": accuracy(model, data, device),
         "loss": final,
         "train_s": time.perf_counter() - began,

@@ -21,6 +21,7 @@ from polymodal.models.receipts.dates import date_features, find_dates
 from polymodal.models.receipts.model import Found, ReceiptModel, facts_of
 from polymodal.models.receipts.pieces import piece_features
 from polymodal.models.receipts.words import tokens
+from polymodal.tasks.receipt_address import address_by_pattern
 from recipes.starter.receipt_data import (
     FIELDS,
     Receipt,
@@ -180,14 +181,17 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def predictions(receipts: list[Receipt], groups: list[int]) -> list[dict[str, Found]]:
-    """Fields of every receipt, from a model trained on the receipts of the other groups."""
+    """Fields of every receipt as `extract` fills them, from a model trained on the other groups."""
     answers: list[dict[str, Found]] = [{} for _ in receipts]
     for group in sorted(set(groups)):
         seen = [r for r, g in zip(receipts, groups, strict=True) if g != group]
         model = ReceiptModel.load(packed(train(seen)))
         for index, receipt in enumerate(receipts):
             if groups[index] == group:
-                answers[index] = dict(model.read(receipt.sheet).found)
+                fields = model.read(receipt.sheet)
+                by_pattern = address_by_pattern(fields)
+                added = {} if by_pattern is None else {"address": by_pattern}
+                answers[index] = {**fields.found, **added}
     return answers
 
 

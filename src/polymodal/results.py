@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from polymodal.errors import Attempt, ItemsFailed, MediaError, SpaceMismatch
 
-from polymodal.errors import ItemsFailed, MediaError, SpaceMismatch
+if TYPE_CHECKING:  # answers from the cache need no vectors
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "AddReport",
@@ -37,7 +38,18 @@ __all__ = [
     "Verdict",
 ]
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    Vector: TypeAlias = NDArray[np.float32]
+
+
+def __getattr__(name: str) -> Any:
+    """`Vector` while the program runs: numpy is loaded where somebody asks for it."""
+    if name != "Vector":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np
+    from numpy.typing import NDArray
+
+    return NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -108,17 +120,20 @@ class ItemError:
         input: the input as the caller named it.
         reason: one sentence for a person.
         kind: the exception's class name, for programs.
+        attempts: of an answer that did not fit its schema: every one that was given, in order.
     """
 
     input: str
     reason: str
     kind: str
+    attempts: tuple[Attempt, ...] = ()
 
     @classmethod
     def of(cls, name: str, error: Exception) -> ItemError:
         """From an exception caught while working on `name`."""
         reason = error.reason if isinstance(error, MediaError) else str(error)
-        return cls(input=name, reason=reason or type(error).__name__, kind=type(error).__name__)
+        kind = type(error).__name__
+        return cls(name, reason or kind, kind, getattr(error, "attempts", ()))
 
 
 @dataclass(frozen=True)
@@ -159,6 +174,8 @@ class Embeddings:
 
     def valid(self) -> tuple[list[int], Vector]:
         """Positions of the items that succeeded and their vectors, shape (n, dimension)."""
+        import numpy as np
+
         good = [
             (i, item.vector) for i, item in enumerate(self.items) if isinstance(item, Embedding)
         ]

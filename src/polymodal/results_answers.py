@@ -19,12 +19,14 @@ class Evidence:
 
     Attributes:
         source: "model": what the model says by itself; "picture": the statement compared with the
-            picture; "text": a line that was read from it; "question": how the question was
-            understood; "missing": what could not be checked, and what would make it possible.
+            picture, or with frames of a video; "text": a line that was read from it; "question":
+            how the question was understood; "missing": what could not be checked, and what would
+            make it possible.
         text: for a person.
         score: probability in 0..1; of a line how sure the reader is.
         supports: whether it speaks for the answer; None where it does neither.
         box: of a line: left, top, right, bottom in pixels of the page; `page` counts from 1.
+        time_s: of the frame of a video that fits best, from its start.
     """
 
     source: Literal["model", "picture", "text", "question", "missing"]
@@ -33,10 +35,12 @@ class Evidence:
     supports: bool | None = None
     box: tuple[float, float, float, float] | None = None
     page: int | None = None
+    time_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is not known is left out."""
-        values = {name: getattr(self, name) for name in ("score", "supports", "box", "page")}
+        names = ("score", "supports", "box", "page", "time_s")
+        values = {name: getattr(self, name) for name in names}
         known = {name: value for name, value in values.items() if value is not None}
         if self.box is not None:
             known["box"] = list(self.box)
@@ -67,6 +71,9 @@ class Answer:
         evidence: reasons, for and against.
         abstained: the confidence is under the threshold, or there is nothing to answer from.
         candidates: best first; the first is the answer, or what it would have been.
+        data: of an answer to a question with a schema: what `text` says, as JSON values; None
+            without a schema, or where it abstains.
+        value: the same as an instance of the schema's pydantic class, where it is one.
     """
 
     input: str
@@ -77,6 +84,8 @@ class Answer:
     abstained: bool
     provenance: Provenance
     candidates: tuple[AnswerCandidate, ...] = ()
+    data: Any = None
+    value: Any = None
 
     @property
     def guess(self) -> str:

@@ -376,7 +376,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
 
     def _picture_limits(self) -> Limits:
         if self._limits is None:
-            from polymodal.media.pictures import DEFAULT_LIMITS
+            from polymodal.media.limits import DEFAULT_LIMITS
 
             self._limits = DEFAULT_LIMITS
         return self._limits

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from polymodal.errors import MissingDependency, UsageError
 from polymodal.runtime.shapes import is_one, lazily, listed, only
-from polymodal.suite_parts import SuiteParts, only_for_generators
+from polymodal.suite_parts import SuiteParts, no_data, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput, Together
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polymodal.results import ItemError
     from polymodal.results_answers import Answer
     from polymodal.tasks.examples import ExampleInput
+    from polymodal.tasks.schemas import SchemaInput
 
 __all__ = ["AnswerVerbs"]
 
@@ -36,6 +37,7 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None = ...,
         options: GenerationOptions | None = ...,
         examples: Sequence[ExampleInput] = ...,
+        schema: SchemaInput | None = ...,
     ) -> Answer: ...
 
     @overload
@@ -49,6 +51,7 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None = ...,
         options: GenerationOptions | None = ...,
         examples: Sequence[ExampleInput] = ...,
+        schema: SchemaInput | None = ...,
     ) -> list[Answer | ItemError]: ...
 
     @overload
@@ -62,6 +65,7 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None = ...,
         options: GenerationOptions | None = ...,
         examples: Sequence[ExampleInput] = ...,
+        schema: SchemaInput | None = ...,
     ) -> Iterator[Answer | ItemError]: ...
 
     def ask(
@@ -74,6 +78,7 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None = None,
         options: GenerationOptions | None = None,
         examples: Sequence[ExampleInput] = (),
+        schema: SchemaInput | None = None,
     ) -> Any:
         """Answer a question, or several, about pictures; or abstain, with the reasons.
 
@@ -88,6 +93,9 @@ class AnswerVerbs(SuiteParts):
             options: how the generator writes, in place of this verb's own (128 tokens, greedy).
             examples: pictures with a question and its answer, shown to the generator before every
                 question (few-shot).
+            schema: a pydantic model class, a JSON Schema, or its file: the generator answers with
+                data that fits it, in `Answer.data` and `Answer.value` (1,024 tokens by default). An
+                answer that does not fit goes back to it with what is wrong, at most twice.
 
         Returns:
             An `Answer` for one picture and one question; else a list, or for an iterator of
@@ -97,6 +105,7 @@ class AnswerVerbs(SuiteParts):
             UsageError: an empty question, one that is too long, a wrong threshold, or examples
                 that the model does not take.
             ModelUnavailable: when the model has no captioner, or the generator cannot be reached.
+            InvalidAnswer: no answer fitted the schema; it holds every attempt.
         """
         from polymodal.tasks.questions import parse
 
@@ -112,6 +121,7 @@ class AnswerVerbs(SuiteParts):
             generator=generator,
             options=options,
             examples=examples,
+            schema=schema,
         )
         if is_one(images) and isinstance(question, str):
             return only(stream)
@@ -126,6 +136,7 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None = None,
         options: GenerationOptions | None = None,
         examples: Sequence[ExampleInput] = (),
+        schema: SchemaInput | None = None,
     ) -> list[Answer | ItemError]:
         """The same for pictures with a question each: pairs, or a CSV or JSONL file of them.
 
@@ -143,6 +154,7 @@ class AnswerVerbs(SuiteParts):
                 generator=generator,
                 options=options,
                 examples=examples,
+                schema=schema,
             )
         )
 
@@ -155,18 +167,23 @@ class AnswerVerbs(SuiteParts):
         generator: str | Generator | None,
         options: GenerationOptions | None,
         examples: Sequence[ExampleInput],
+        schema: SchemaInput | None,
     ) -> Any:
         from polymodal.tasks.answering import Asking
-        from polymodal.tasks.answering_generators import OPTIONS, Manner
+        from polymodal.tasks.answering_generators import Manner, options_for
         from polymodal.tasks.ask import ask
-        from polymodal.tasks.examples import open_examples
+        from polymodal.tasks.examples import open_examples, require_fit
+        from polymodal.tasks.schemas import as_schema
 
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
         asking = Asking(self._checking_vectors(), self._lines_of, threshold, grounded)
+        wanted = None if schema is None else as_schema(schema)
         writer = self._writer(generator)
         limits = self._picture_limits()
         if writer is None:
+            if wanted is not None:
+                raise no_data(wanted.name)
             only_for_generators(options=options, examples=examples)
             return ask(
                 self.captioner,
@@ -177,12 +194,14 @@ class AnswerVerbs(SuiteParts):
                 journal=self.journal,
             )
         shown = open_examples(examples, writer.info, limits)
+        if wanted is not None:
+            require_fit(shown, wanted)
         return ask(
             writer,
             pairs,
             asking,
             limits=limits,
-            manner=Manner(options or OPTIONS, shown),
+            manner=Manner(options or options_for(wanted), shown, wanted),
             hear=self._hear,
             stream_limits=self._sound_limits(),
             cache=self.cache,

@@ -14,7 +14,7 @@ from polymodal.suite_parts import SuiteParts, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
-    from polymodal.models.describing import Captioner, Style
+    from polymodal.models.describing import Captioner, Style, UnopenedCaptioner
     from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Generator, StreamingGenerator
     from polymodal.results import Caption, ItemError
@@ -91,7 +91,6 @@ class CaptionVerbs(SuiteParts):
             UsageError: for options that cannot be used.
         """
         from polymodal.tasks.caption import CaptionOptions, caption
-        from polymodal.tasks.caption_generators import caption_by_generator
 
         wanted = CaptionOptions(style, about, candidates)
         writer = self._writer(generator)
@@ -101,11 +100,27 @@ class CaptionVerbs(SuiteParts):
             "journal": self.journal,
         }
         if writer is not None:
+            from polymodal.tasks.caption_generators import caption_by_generator
+
             kept["generation"] = options
             return gather(images, lambda each: caption_by_generator(writer, each, wanted, **kept))
         only_for_generators(options=options)
-        captioner = self.captioner()
+        captioner = self._captioner_to_be()
         return gather(images, lambda each: caption(captioner, each, wanted, **kept))
+
+    def _captioner_to_be(self) -> Captioner | UnopenedCaptioner:
+        """The captioner, not opened where it can be named without: the cache may know everything.
+
+        A setting that the model may refuse is put before it at once.
+        """
+        plain = (self._device, self._dtype, self._quantize) == ("auto", "auto", None)
+        if self._captioner is None and plain and isinstance(self._model, str | os.PathLike):
+            from polymodal.catalog.captioners import captioner_provenance
+            from polymodal.models.describing import UnopenedCaptioner
+
+            if (found := captioner_provenance(self._model)) is not None:
+                return UnopenedCaptioner(found, self.captioner)
+        return self.captioner()
 
     def captioner(self) -> Captioner:
         """What describes pictures, opened on first use; it shares the embedder's image tower.

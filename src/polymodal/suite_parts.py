@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from polymodal.runtime.judging import Judge
     from polymodal.runtime.texts import TextVectors
 
-__all__ = ["SuiteParts", "only_for_generators"]
+__all__ = ["SuiteParts", "no_data", "only_for_generators"]
+
+WRITES = (
+    "openai:MODEL, anthropic:MODEL, gemini:MODEL, or a checkpoint such as"
+    " Qwen/Qwen2.5-VL-3B-Instruct"
+)
+"""Names of models that write what they are asked for."""
 
 
 def only_for_generators(**given: object) -> None:
@@ -32,10 +38,15 @@ def only_for_generators(**given: object) -> None:
         UsageError: naming what was given.
     """
     if named := [name for name, value in given.items() if value]:
-        raise UsageError(
-            f"{' and '.join(named)} go with a model that writes: openai:MODEL, anthropic:MODEL,"
-            " gemini:MODEL, or a checkpoint such as Qwen/Qwen2.5-VL-3B-Instruct."
-        )
+        raise UsageError(f"{' and '.join(named)} go with a model that writes: {WRITES}.")
+
+
+def no_data(schema: str) -> UsageError:
+    """What is said where data is asked for of a model that answers in a word or two."""
+    return UsageError(
+        f"this model answers in a word or two, and cannot fill {schema}. Name a model that writes:"
+        f" {WRITES}. For receipts and invoices, extract needs no other model."
+    )
 
 
 Model = TypeVar("Model")

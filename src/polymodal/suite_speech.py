@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.runtime.shapes import gather
 from polymodal.suite_parts import SuiteParts
 
@@ -190,7 +191,17 @@ class SpeechVerbs(SuiteParts):
         """What collections listen, watch and rerank with."""
         from polymodal.search.senses import Senses
 
-        return Senses(hear=self.transcribe, watch=self.watch, judge=self.judge)
+        return Senses(
+            hear=self.transcribe, watch=self.watch, describes=self._describes, judge=self.judge
+        )
+
+    def _describes(self) -> bool:
+        """Whether scenes come with captions; the captioner's weights are not read for it."""
+        try:
+            self.captioner()
+        except (MissingDependency, ModelUnavailable):
+            return False
+        return True
 
     def _speech_precision(self) -> Precision:
         """What was asked for; the starter's speech model beside another model stays as it is."""

@@ -88,6 +88,37 @@ def test_options_of_an_answer_go_out(polymodal: Command, picture: Path, service:
     assert first == second
 
 
+ITEM = """
+from pydantic import BaseModel
+
+class Item(BaseModel):
+    color: str
+    count: int
+"""
+
+
+@pytest.mark.parametrize("schema", ["item.json", "shop:Item"])
+def test_ask_answers_with_data(
+    polymodal: Command, picture: Path, service: Service, tmp_path: Path, schema: str
+) -> None:
+    starter_or_skip()
+    (tmp_path / "shop.py").write_text(ITEM)
+    (tmp_path / "item.json").write_text(json.dumps({"title": "Item", "type": "object"}))
+    service.says = lambda _: '{"color": "red", "count": 1}'
+    asked = ("ask", picture, "-q", "What is shown?", "-m", MODELS["openai"], "--schema", schema)
+    (line,) = polymodal(*asked, "--json").stdout.splitlines()
+    assert json.loads(line)["data"] == {"color": "red", "count": 1}
+    assert "response_format" in service.received[0].body
+    if schema == "shop:Item":
+        service.says = lambda _: '{"color": "red"}'
+        ran = polymodal(*asked, "--json", "--no-cache")
+        assert ran.returncode == 1
+        assert "no data for Item after 3 answers: count: Field required" in ran.stderr
+        failed = json.loads(ran.stdout)
+        assert failed["kind"] == "InvalidAnswer"
+        assert [each["text"] for each in failed["attempts"]] == ['{"color": "red"}'] * 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -102,6 +133,13 @@ def test_options_of_an_answer_go_out(polymodal: Command, picture: Path, service:
         (("embed", "-m", "openai:gpt-5.5"), "no vectors"),
         (("extract", "-m", "./some-folder"), "extract goes with starter"),
         (("caption", "-m", "openai:"), "what model"),
+        (("ask", "-q", "x", "--schema", "shop:Item"), "cannot import shop"),
+        (("ask", "-q", "x", "--schema", "json:Item"), "the module json has no Item"),
+        (("ask", "-q", "x", "--schema", "gone.json"), "cannot read the schema gone.json"),
+        (
+            ("ask", "-q", "x", "--schema", "a.json", "--stream", "-m", "openai:gpt-5.5"),
+            "--stream goes without it",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_code_2(

@@ -147,6 +147,19 @@ def test_an_answer_that_is_cut_or_refused_abstains_and_is_asked_again(
     assert again.candidates[0].text == "red"
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_ask_with_a_schema_uses_the_vendors_own_mode(
+    service: Service, home: Path, picture: Path, vendor: str
+) -> None:
+    starter_or_skip()
+    service.says = lambda _: json.dumps({"shop": "Corner Shop", "total": 21.9})
+    suite = pm.Suite(MODELS[vendor], home=home)
+    found = suite.ask(picture, "What is sold here?", schema=SCHEMA, grounded=False)
+    assert found.data == found.value == {"shop": "Corner Shop", "total": 21.9}
+    body = json.dumps(service.received[0].body)
+    assert any(name in body for name in ("response_format", "output_config", "responseMimeType"))
+
+
 class Printed:
     """A reader of one page."""
 

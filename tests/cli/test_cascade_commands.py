@@ -77,6 +77,26 @@ def test_a_person_reads_where_cases_stopped_and_what_was_saved(polymodal, shop):
     assert max(map(len, lines)) < 80
 
 
+def test_a_page_shows_which_tier_decided_what(polymodal, shop, pictures, tmp_path):
+    Image.new("RGB", (64, 48), "grey").save(pictures / "grey & co.png")
+    with shop.open("a") as table:
+        row = {"image": str(pictures / "grey & co.png"), "text": "<b>red</b>", "label": "no"}
+        table.write(json.dumps(row) + "\n")
+    ran = cascade(polymodal, "run", "sure.toml", shop, "--html", "run.html", "--json")
+    *decisions, report = ran.lines
+    page = (tmp_path / "run.html").read_text()
+    for tier in report["tiers"]:
+        told = f"decided by {tier['tier']} ({tier['decided']})"
+        assert (told in page) == bool(tier["decided"])
+    assert page.count('<li class="card">') == len(decisions) == 61
+    assert page.count('class="tag bad"') == sum(not line["matches"] for line in decisions)
+    assert "&lt;b&gt;red&lt;/b&gt;" in page
+    assert "grey &amp; co.png" in page
+    assert f"score of colours</dt><dd>{decisions[0]['scores']['colours']:.2f}" in page
+    assert "right: 61 of 61" in page
+    assert "run.html" in ran.stderr
+
+
 def test_one_bad_picture_fails_alone(polymodal, shop, pictures):
     with shop.open("a") as table:
         table.write(json.dumps({"image": "gone.png", "text": "red", "label": "yes"}) + "\n")

@@ -8,21 +8,36 @@ import time
 
 import pytest
 
+from tests.models.weights import captioner_or_skip
+
 HEAVY = ["numpy", "PIL", "onnxruntime", "tokenizers", "qdrant_edge", "pydantic", "rich"]
 
 
-def test_help_imports_nothing_heavy(environment):
+def printed_without_heavy_imports(environment, *arguments):
+    """What the command prints, in a process that must not load any of these."""
     program = (
-        "import sys; sys.argv = ['polymodal', '--help']\n"
+        f"import sys; sys.argv = {['polymodal', *map(str, arguments)]}\n"
         "from polymodal.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
         f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
         "assert not loaded, loaded\n"
     )
-    subprocess.run(
-        [sys.executable, "-c", program], check=True, env=environment, stdout=subprocess.DEVNULL
+    ran = subprocess.run(
+        [sys.executable, "-c", program], check=True, env=environment, stdout=subprocess.PIPE
     )
+    return ran.stdout.decode()
+
+
+def test_help_imports_nothing_heavy(environment):
+    assert "caption" in printed_without_heavy_imports(environment, "--help")
+
+
+def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, pictures):
+    captioner_or_skip()
+    first = process("caption", pictures, "--json")
+    assert first.code == 0
+    assert printed_without_heavy_imports(environment, "caption", pictures, "--json") == first.stdout
 
 
 def test_help_names_every_command_whole(process):

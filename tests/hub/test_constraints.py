@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,19 @@ def test_ask_for_gets_data_at_the_first_attempt(checkpoint: Get) -> None:
     assert isinstance(found, Structured), found
     assert found.data["colour"] in {"red", "blue"}
     assert len(found.attempts) == 1
+
+
+def test_ask_gets_data_from_weights_that_know_nothing(checkpoint: Get, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen2_vl")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 4096  # a letter is a token
+    (folder / "config.json").write_text(json.dumps(config))
+    suite = pm.Suite(str(folder), device="cpu", home=tmp_path / "home")
+    schema = {**SCHEMA, "title": "garment"}
+    found = suite.ask(tiny.picture(1), "Which garment?", schema=schema, grounded=False, threshold=0)
+    assert found.data["kind"] in {"saree", "jeans"}
+    assert suite.journal is not None
+    assert len(suite.journal.calls(verb="ask")) == 1  # no attempt was wasted
 
 
 def test_pieces_of_a_bound_answer_add_up(checkpoint: Get) -> None:

@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from polymodal.catalog.captioners import open_captioner
+from polymodal.catalog.captioners import captioner_provenance, open_captioner
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.captioner import LONGEST_PROMPT, StarterCaptioner, Words
 from polymodal.models.describing import STYLES, Captioner, Sight
@@ -190,6 +190,14 @@ def test_a_model_without_a_captioner_says_which_have_one(tmp_path: Path) -> None
         open_captioner(str(write_model(tmp_path)))
     with pytest.raises(ModelUnavailable, match="this model has no captioner"):
         open_captioner(None, embedder=MockEmbedder())
+
+
+def test_a_captioner_is_named_without_opening_it(
+    captioner: StarterCaptioner, tmp_path: Path
+) -> None:
+    assert captioner_provenance("starter") == captioner.provenance
+    assert captioner_provenance(str(write_model(tmp_path))) is None
+    assert captioner_provenance("openai/clip-vit-base-patch32") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"words": 3}', b'{"words": ["a"]}'])

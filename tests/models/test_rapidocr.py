@@ -85,6 +85,27 @@ def test_a_batch_reads_what_single_pages_read(reader, receipt):
     assert [words(page) for page in batch] == [words(page) for page in singly]
 
 
+def test_several_pages_at_once_give_rapidocrs_own_text_and_scores(reader, receipt):
+    """Beside plain calls with our settings, which take all cores for a page after the other."""
+    from rapidocr import RapidOCR
+
+    from polymodal.models.rapidocr import DETECTION_SIDE_PX, LONGEST_SIDE_PX
+
+    settings = {
+        "Global.log_level": "critical",
+        "Global.max_side_len": LONGEST_SIDE_PX,
+        "Global.use_cls": False,  # `read` turns a page as a whole
+        "Det.limit_type": "max",
+        "Det.limit_side_len": DETECTION_SIDE_PX,
+    }
+    engine = RapidOCR(params=settings)
+    pages = [receipt, papers.drawn(["SECOND PAGE", "with other words|and 3.50"], size=24)]
+    for page, found in zip(pages, reader.read(pages), strict=True):
+        plain_call = engine(np.ascontiguousarray(np.asarray(page)[:, :, ::-1]))
+        assert [line.text for line in found.lines] == [text.strip() for text in plain_call.txts]
+        assert [line.score for line in found.lines] == pytest.approx(plain_call.scores, abs=1e-4)
+
+
 def test_nothing_is_printed_and_no_network_is_used(receipt, capfd, monkeypatch):
     from polymodal.models.rapidocr import RapidOcrReader
 

@@ -105,6 +105,34 @@ def test_a_second_run_watches_nothing_and_adds_nothing(shop, media, embedder):
     assert embedder.images_seen == seen
 
 
+def test_videos_from_before_there_was_a_captioner_get_captions_by_the_next_run(media, tmp_path):
+    shutil.copy(media / "clip.mp4", media / "copy.mp4")
+    table = media / "table.csv"
+    table.write_text("path,title\nclip.mp4,Two colours\ncopy.mp4,The same\n")
+    with pm.Suite(pm.MockEmbedder()).collection(tmp_path / "films") as films:
+        films.add(media, metadata=table)
+        assert not any("caption" in item.metadata for item in films.items())
+    teller = Describer()
+    with pm.Suite(teller, home=tmp_path).collection(tmp_path / "films") as films:
+        report = films.add(media)
+        assert (report.added, report.updated, report.removed, report.failed) == (0, 2, 0, 0)
+        found = {item.metadata["scene"]: item.metadata for item in films.items("scene >= 1")}
+        assert {number: each["caption"] for number, each in found.items()} == {
+            1: SAYS["green"], 2: SAYS["blue"],
+        }  # fmt: skip
+        assert found[1]["title"] in {"Two colours", "The same"}
+        assert found[2]["speech"].lower().startswith("a cup of coffee")
+        assert moment_of(films.search("open sea").hits[0].path)[1:] == (2.0, 4.0)
+        seen = teller.images_seen
+        again = films.add(media)
+        assert (again.updated, again.skipped) == (0, 5)
+        assert teller.images_seen == seen
+        (item,) = films.items("scene = 1")
+        assert sorted(file_of(path).rpartition("/")[2] for path in item.places) == [
+            "clip.mp4", "copy.mp4",
+        ]  # fmt: skip
+
+
 def test_a_video_that_moved_is_the_same_video(shop, media):
     shop.add(media)
     (media / "films").mkdir()

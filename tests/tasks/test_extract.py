@@ -201,6 +201,57 @@ class Expense(pydantic.BaseModel):
     total: Annotated[Decimal | None, pm.amount_between(0, 20)] = None
 
 
+def receipt_of(*head):
+    """A receipt with these lines above what was bought."""
+    bought = ["Date: 14/06/2023 18:22", "FLAT WHITE|3.40", "TOTAL|£3.40", "CASH|5.00"]
+    return [*head, *bought, "THANK YOU"]
+
+
+@pytest.mark.parametrize(
+    ("head", "address"),
+    [
+        (
+            ["THE CORNER CAFE LTD", "18 Bridge Street", "Cambridge", "CB2 1UF",
+             "Tel: 01223 555 0123"],
+            "18 Bridge Street Cambridge CB2 1UF",
+        ),
+        (
+            ["HOLBORN BOOKS", "Open every day", "Unit 4, Kings House,", "92 High Holborn Road,",
+             "London WC1V 6LJ", "VAT No: 123 4567 89"],
+            "Unit 4, Kings House, 92 High Holborn Road, London WC1V 6LJ",
+        ),
+        (
+            ["BAYSIDE MARKET INC", "410 Townsend St", "San Francisco, CA 94107", "(415) 555-0100"],
+            "410 Townsend St San Francisco, CA 94107",
+        ),
+        (["MAPLE PHARMACY", "77 King Street West, Toronto, ON M5K 1A1, Canada"],
+         "77 King Street West, Toronto, ON M5K 1A1, Canada"),
+        (["HARBOUR DELI PTY LTD", "12 Loftus Street", "Sydney NSW 2000"],
+         "12 Loftus Street Sydney NSW 2000"),
+    ],
+)  # fmt: skip
+def test_an_address_of_a_kind_the_model_never_saw_is_found_by_its_pattern(suite_of, head, address):
+    found = suite_of(receipt_of(*head)).extract(PAGE)
+    assert found.data["address"] == address
+    assert found.evidence["address"].text == address
+    assert 0 < found.confidence["address"] <= 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ["THE CORNER CAFE LTD", "Cambridge", "CB2 1UF"],  # no street
+        ["THE CORNER CAFE LTD", "18 Bridge Street", "Cambridge"],  # no postcode
+        ["THE CORNER CAFE LTD", "Order AB12 3CD", "Voucher SW1A 1AA"],  # numbers of something else
+        ["THE CORNER CAFE LTD", "Registered at 1 Mill Road, Ely CB7 4AA"],
+    ],
+)
+def test_half_an_address_is_none(suite_of, head):
+    found = suite_of(receipt_of(*head)).extract(PAGE)
+    assert found.data["address"] is None
+    assert "address" not in found.evidence
+
+
 def test_a_broken_rule_stands_beside_the_value(suite_of):
     rows = [row.replace("2023", "2063") for row in papers.RECEIPT]
     found = suite_of(rows).extract(PAGE, Expense)

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from scipy.special import expit
 
+import polymodal as pm
 from polymodal.errors import MediaNotFound, UsageError
 from polymodal.media.pictures import DEFAULT_LIMITS
 from polymodal.models.mock import MockEmbedder
 from polymodal.results import Match
 from polymodal.runtime.texts import TextVectors
+from polymodal.tasks.cascade_file import Cascade, Tier
+from polymodal.tasks.judges import MatchJudge
 from polymodal.tasks.match import match, read_pairs
-from tests.tasks.pictures import plain
+from tests.tasks.pictures import plain, save
 
 
 def run(pairs: list[tuple[object, str]], threshold: float | None = None) -> list[object]:
@@ -46,6 +49,51 @@ def test_a_text_of_many_pairs_is_embedded_once() -> None:
     pairs = [(plain("red", seed), "a red square") for seed in range(5)]
     list(match(texts, pairs, limits=DEFAULT_LIMITS))
     assert texts.embedder.texts_seen == 1  # type: ignore[attr-defined]
+
+
+def test_a_table_embeds_each_picture_and_each_text_once(tmp_path: Path) -> None:
+    for name in ("red", "blue"):
+        save(plain(name), tmp_path / f"{name}.png")
+    rows = ["image,text"]
+    rows += [f"{name}.png,{text}" for text in ("red", "blue", "a wall") for name in ("red", "blue")]
+    rows += ["gone.png,red", "gone.png,blue"] + ["red.png,a wall"] * 50
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    embedder = MockEmbedder()
+    found = pm.Suite(embedder).match_pairs(tmp_path / "pairs.csv")
+    assert (embedder.images_seen, embedder.texts_seen) == (2, 3)
+    kinds = [getattr(each, "kind", "match") for each in found]
+    assert kinds == ["match"] * 6 + ["MediaNotFound"] * 2 + ["match"] * 50
+    alone = [
+        pm.Suite(MockEmbedder()).match(*pair) for pair in read_pairs(tmp_path / "pairs.csv")[:6]
+    ]
+    assert [each.cosine for each in found[:6]] == [each.cosine for each in alone]  # type: ignore[union-attr]
+
+
+def test_pictures_in_memory_are_known_by_themselves() -> None:
+    red, blue = plain("red"), plain("blue")
+    texts = TextVectors(MockEmbedder())
+    pairs = [(red, "red"), (blue, "red"), (red, "blue"), (blue, "blue")]
+    found = [each for _, each in match(texts, pairs, limits=DEFAULT_LIMITS)]
+    assert texts.embedder.images_seen == 2  # type: ignore[attr-defined]
+    right = [each.cosine for each in found if isinstance(each, Match)]
+    assert right[0] > right[1] < right[3] > right[2]
+
+
+def test_a_cascade_is_fitted_with_each_picture_embedded_once(tmp_path: Path) -> None:
+    pictures = [save(plain(name), tmp_path / f"{name}.png") for name in ("red", "blue")]
+    embedder = MockEmbedder()
+    tier = Tier(name="mock", by="embedder")
+    cascade = Cascade(name="c", task="match", tiers=(tier,))
+    judge = MatchJudge(TextVectors(embedder), DEFAULT_LIMITS)
+    cases = [
+        (str(path), f"{text} wall {number}", text == path.stem)
+        for number in range(20)
+        for path in pictures
+        for text in ("red", "blue")
+    ]
+    fitted = pm.Suite(MockEmbedder()).cascade(cascade, judges={"mock": judge}).fit(cases)
+    assert fitted.report.cases == 80
+    assert embedder.images_seen == 2 + 1  # once more to load the model before the clock
 
 
 def test_a_pair_that_lacks_a_part_fails_alone() -> None:

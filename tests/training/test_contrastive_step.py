@@ -1,10 +1,5 @@
 """The step's gradients are those of the whole batch, however it is split."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -12,26 +7,12 @@ from torch import nn
 from polymodal.nn.dual_encoder import DualEncoder
 from polymodal.nn.losses import InfoNCE
 from polymodal.training.contrastive import contrastive_step
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.training.running import on_ranks
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_gradients_are_those_of_the_full_batch_on_any_number_of_ranks(world, tmp_path):
-    command = [sys.executable, "-m", "tests.training.exact_gradients"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(world), str(tmp_path / "rendezvous")],
-            cwd=ROOT,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    said = [rank.communicate(timeout=120)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * world, "\n".join(said)
+    on_ranks("tests.training.exact_gradients", world, tmp_path / "rendezvous")
 
 
 def with_dropout():

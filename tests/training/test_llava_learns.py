@@ -6,23 +6,14 @@ import pytest
 import tokenizers
 import torch
 import transformers as hf
-from typer.testing import CliRunner
 
-from polymodal.cli.app import app
 from polymodal.tasks.answering_generators import SYSTEM
 from tests.hub import tiny
 from tests.training import tiny_llava
+from tests.training.running import assigned, cli
 
 QUICK = ("batch=24", "precision=float32", "recompute=false")
 FAST = 'rates=[["*vision_tower*",null],["*",0.003]]'
-
-
-def cli(*arguments):
-    ran = CliRunner().invoke(app, [str(each) for each in arguments], prog_name="polymodal")
-    if ran.exception and not isinstance(ran.exception, SystemExit):
-        raise ran.exception
-    assert ran.exit_code == 0, ran.output
-    return ran.stdout
 
 
 def language_model(folder, texts):
@@ -65,7 +56,7 @@ def test_two_strangers_become_a_model_that_sees_colours(tmp_path):
     ]
     language_model(tmp_path / "lm", [SYSTEM, f"USER: {tiny_llava.QUESTION} ASSISTANT:", *captions])
     tiny.clip(tmp_path / "tower")
-    values = [part for each in QUICK for part in ("--set", each)]
+    values = assigned(*QUICK)
     cli(
         *("train", "align", shapes / "captions.jsonl", "--vision", tmp_path / "tower", "-q"),
         *("--language", tmp_path / "lm", "-o", tmp_path / "stage1", "--set", "epochs=2", *values),

@@ -14,14 +14,6 @@ from tests.training import tiny_llava
 PAIRS = [("clip", "llama"), ("siglip", "gpt2"), ("dinov2", "qwen2")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     root = tmp_path_factory.mktemp("parts")

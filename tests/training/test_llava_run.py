@@ -5,7 +5,6 @@ import json
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from polymodal import TrainingError, UsageError
 from polymodal.training.adapters import adapt, linear_paths
@@ -19,18 +18,11 @@ from polymodal.training.loading import Batch, Sample
 from polymodal.training.settings import overridden, recipe_of
 from tests.hub import tiny
 from tests.training import tiny_llava
+from tests.training.running import changed, weights
 
 CPU = torch.device("cpu")
 FEW = ("batch=6", "steps=4", "epochs=9", "precision=float32", "recompute=false", "log_every=1")
 LORA = ("rank=4", "alpha=8", 'rates=[["*lora_*",0.02],["*projector*",0.002],["*",null]]')
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +47,6 @@ def run(root, folder, recipe, *values, data=None, **others):
     said = []
     the_run(root, recipe, *values, data=data).run(folder, said.append, **others)
     return said
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def changed(before, after):
-    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 def test_stage_one_trains_the_projector_alone(root, tmp_path):
@@ -248,7 +232,7 @@ def test_parts_stored_in_half_precision_train_and_stay_so(root, tmp_path, recipe
     assert kinds == {torch.float32}
     assert "trained" in made.estimate().lines[0]
     made.run(tmp_path / "run", lambda line: None)
-    before, after = load_file(half / "model.safetensors"), weights(tmp_path / "run")
+    before, after = weights(half), weights(tmp_path / "run")
     assert {value.dtype for value in after.values()} == {torch.bfloat16}
     assert not any("vision_tower" in name for name in changed(before, after))
 

@@ -30,14 +30,6 @@ LORA = ("rank=2", "alpha=4", 'rates=[["*lora_*",0.02],["*projector*",0.002],["*"
 FAST = ('rates=[["*vision_tower*",0.001],["*",0.01]]',)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Parts, their whole, and pictures of several proportions with conversations about them."""

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import polymodal as pm
@@ -21,14 +20,6 @@ SYSTEM = (
     " answer the question, say: not sure."
 )
 FAST = 'rates=[["*vision_tower*",null],["*",0.01]]'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ VALUES = ["batch=16", "epochs=40", "log_every=100"]
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     """A model on colours with made-up names, and photographs that were kept in their places."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("tuned")
     tiny.class_folders(root / "data", each=12)
     names = dict(zip(tiny.COLOURS, ("a frabjous", "a mimsy", "a slithy", "a brillig"), strict=True))

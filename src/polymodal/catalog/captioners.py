@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import os
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.catalog.opening import open_embedder
-from polymodal.catalog.sources import PACKAGES, find_weights
+from polymodal.catalog.sources import MANIFEST, PACKAGES, WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, ModelUnavailable
-from polymodal.models.protocols import Device, Embedder
+from polymodal.results import Provenance
 
 if TYPE_CHECKING:
     from polymodal.models.describing import AnswerCalibration, Captioner
+    from polymodal.models.protocols import Device, Embedder
 
-__all__ = ["open_captioner"]
+__all__ = ["captioner_provenance", "open_captioner"]
 
 CARD_FILE = "captioner/card.toml"
+
+
+def captioner_provenance(name: str | os.PathLike[str]) -> Provenance | None:
+    """What the captioner called `name` is, from its manifest and card; no model code is imported.
+
+    Returns:
+        None where only opening it tells: it is no starter, or brings no captioner.
+
+    Raises:
+        DamagedWeights: when its manifest or card cannot be read.
+    """
+    text = os.fspath(name)
+    if text not in PACKAGES and not (Path(text).expanduser() / MANIFEST).is_file():
+        return None
+    weights = find_weights(text)
+    return _provenance(weights) if CARD_FILE in weights.files else None
 
 
 def open_captioner(
@@ -36,9 +53,9 @@ def open_captioner(
         ModelUnavailable: when no source has it, or what has it brings no captioner.
         DamagedWeights: when its manifest or card cannot be read.
     """
+    from polymodal.catalog.opening import open_embedder
     from polymodal.models.captioner import CaptionerSpec, StarterCaptioner
     from polymodal.models.starter import StarterEmbedder
-    from polymodal.results import Provenance
 
     opened = embedder
     if opened is None and name is not None:
@@ -54,7 +71,7 @@ def open_captioner(
     source = str(weights.root / CARD_FILE)
     search = _search(weights.read(CARD_FILE), source)
     spec = CaptionerSpec(
-        provenance=Provenance(str(search["id"]), weights.revision),
+        provenance=_provenance(weights),
         beams=int(search["beams"]),
         alpha=float(search["alpha"]),
         longest_tokens=int(search["longest"]),
@@ -63,6 +80,11 @@ def open_captioner(
     )
     assert isinstance(opened, StarterEmbedder)
     return StarterCaptioner(spec, weights.read, opened)
+
+
+def _provenance(weights: WeightFolder) -> Provenance:
+    found = _search(weights.read(CARD_FILE), str(weights.root / CARD_FILE))
+    return Provenance(str(found["id"]), weights.revision)
 
 
 def _search(content: bytes, source: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
 from polymodal.catalog.names import full_name, is_api_name
+from polymodal.catalog.visual import processing_of
 from polymodal.errors import PolymodalError, UsageError, did_you_mean
 
 __all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
@@ -93,6 +94,7 @@ class Choice:
         parameters: as its weight files say; None where they are not here.
         behind_api: reached over a network, and paid.
         repository: of the hub, where it is called otherwise there.
+        processing: how its pictures are prepared, where its files are here.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Choice:
     note: str = ""
     behind_api: bool = False
     repository: str = ""
+    processing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -187,6 +190,7 @@ def choice_of(name: str) -> Choice:
         folder=checkpoint.folder,
         parameters=checkpoint.weights.parameters(),
         file_bytes=checkpoint.weights.size_bytes(),
+        processing=processing_of(checkpoint.folder),
     )
 
 
@@ -216,6 +220,7 @@ def _rows() -> tuple[Mapping[str, Any], ...]:
 
 def _listed(row: Mapping[str, Any]) -> Choice:
     name = str(row["name"])
+    folder = _folder(str(row.get("repository", name)))
     licence = str(row.get("licence", hub.known_checkpoints().get(name, {}).get("licence", "")))
     return Choice(
         name,
@@ -223,7 +228,8 @@ def _listed(row: Mapping[str, Any]) -> Choice:
         licence,
         row.get("config", {}),
         _scores(row.get("scores", ())),
-        folder=_folder(str(row.get("repository", name))),
+        folder=folder,
+        processing={} if folder is None else processing_of(folder),
         dtype=str(row.get("dtype", "")),
         context_tokens=int(row.get("context_tokens", 0)),
         note=str(row.get("note", "")),

@@ -8,23 +8,21 @@ widest step holds at once. Whisper on CTranslate2 is counted the same way.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from polymodal.catalog.shapes import Shape, shape_of
-from polymodal.models.hub_families import BRIDGED
+from polymodal.catalog.visual import Seen, visual_tokens
 
-__all__ = ["Estimate", "Load", "estimate", "visual_tokens"]
+__all__ = ["Estimate", "Load", "estimate"]
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0}
 QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """NF4 keeps a float32 scale for each 64 numbers (Dettmers et al. 2023)."""
+TURNED = 6
+"""Arrays of a tower's width in float32 while queries and keys are turned by their place."""
 PICTURE_PX = 1024
-MOST_TILES = 12
-FULL_PIXELS = 12_845_056
-"""What Qwen's processors take at most: 16,384 patches of 28 x 28 pixels."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,13 @@ def estimate(
     *,
     name: str = "the model",
     parameters: int | None = None,
+    processing: Mapping[str, Any] | None = None,
 ) -> Estimate:
     """What the model of a configuration takes under `load`.
 
     Args:
         parameters: of its weight files, where they are there to be counted.
+        processing: how its pictures are prepared, where its processor's file is there.
 
     Raises:
         UsageError: the configuration lacks a number that this needs.
@@ -94,13 +94,13 @@ def estimate(
     shape = shape_of(config, name)
     numbers = parameters or shape.parameters
     each = BYTES[load.dtype]
-    seen = visual_tokens(config, load.picture_px)
+    seen = visual_tokens(config, (load.picture_px, load.picture_px), processing)
     return Estimate(
         numbers,
         _weights(shape, numbers, each, load.quantize),
         _keys_and_values(shape, each, load),
         _activations(shape, each, seen, load),
-        seen,
+        seen.tokens,
     )
 
 
@@ -125,70 +125,17 @@ def _keys_and_values(shape: Shape, each: float, load: Load) -> int:
     return round(bytes_)
 
 
-def _activations(shape: Shape, each: float, seen: int, load: Load) -> int:
+def _activations(shape: Shape, each: float, seen: Seen, load: Load) -> int:
     """The largest of the steps: a tower over a picture, the decoder over the prompt."""
     steps = [0.0]
     for tower in shape.towers:
-        positions = max(tower.patches, seen) * max(1, load.pictures) * load.batch
-        steps.append(positions * (4 * tower.width + 2 * tower.feed_forward))
+        positions = max(tower.patches, seen.patches) * max(1, load.pictures) * load.batch
+        steps.append(each * positions * (4 * tower.width + tower.held * tower.feed_forward))
+        if tower.turned:
+            steps.append(positions * tower.width * (5 * each + TURNED * BYTES["float32"]))
     if shape.decoder is not None:
         decoder = shape.decoder
         tokens = load.context_tokens * load.batch
         widest = tokens * (4 * decoder.width + 3 * decoder.feed_forward)
-        steps.append(widest + load.batch * decoder.vocabulary)
-    return round(max(steps) * each)
-
-
-def visual_tokens(config: Mapping[str, Any], picture_px: int = PICTURE_PX) -> int:
-    """Tokens that a square picture of that side takes in the prompt; 0 of an embedder."""
-    family = str(config.get("model_type", ""))
-    vision = config.get("vision_config")
-    if not isinstance(vision, Mapping) or family in {"clip", "siglip", "siglip2", "mllama"}:
-        return 0
-    patch = _first(vision.get("patch_size"), 14)
-    side = _first(vision.get("image_size"), 0)
-    grid = side // patch if side else 0
-    if family.startswith("qwen"):
-        return _by_resolution(patch * int(vision.get("spatial_merge_size", 2)), picture_px)
-    if family in {"blip-2", "instructblip"}:
-        return int(config.get("num_query_tokens", 32))
-    if family in {"idefics3", "smolvlm", "internvl"}:
-        return _in_squares(family, config, grid, side, picture_px)
-    if family in {"llava_next", "llava_onevision"}:
-        return _tiled(config, grid, side, picture_px)
-    return int(config["image_seq_length"]) if family in BRIDGED else grid * grid
-
-
-def _by_resolution(unit_px: int, picture_px: int) -> int:
-    """Qwen: a token for each square of that many pixels."""
-    across = max(1, round(min(picture_px, math.isqrt(FULL_PIXELS)) / unit_px))
-    return across * across
-
-
-def _in_squares(
-    family: str, config: Mapping[str, Any], grid: int, side: int, picture_px: int
-) -> int:
-    """Idefics3 and InternVL: the picture in squares, and once as a whole; some tokens of each."""
-    if family == "internvl":
-        across = round(grid * float(config.get("downsample_ratio", 0.5)))
-        tiles = min(round(picture_px / side) ** 2, MOST_TILES) if side else 1
-        return across * across * (tiles + 1 if tiles > 1 else 1)
-    across = grid // int(config.get("scale_factor", 2))
-    tiles = math.ceil(picture_px / side) ** 2 if picture_px > side else 0
-    return across * across * (tiles + 1)
-
-
-def _tiled(config: Mapping[str, Any], grid: int, side: int, picture_px: int) -> int:
-    """LLaVA-NeXT: the picture as a whole, and in the tiles of the closest size it may have."""
-    pinpoints = config.get("image_grid_pinpoints") or [[side * 2, side * 2]]
-    fits = [each for each in pinpoints if min(each) >= min(picture_px, max(map(min, pinpoints)))]
-    height, width = min(fits, key=lambda each: each[0] * each[1])
-    rows, columns = grid * height // side, grid * width // side
-    square = min(rows, columns)  # the rest is padding, which is cut off again
-    return int(grid * grid + square * (square + 1))
-
-
-def _first(value: Any, default: int) -> int:
-    if isinstance(value, list | tuple) and value:
-        value = value[0]
-    return int(value) if isinstance(value, int | float) else default
+        steps.append(each * (widest + load.batch * decoder.vocabulary))
+    return round(max(steps))

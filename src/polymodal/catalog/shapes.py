@@ -22,6 +22,8 @@ __all__ = ["Decoder", "Shape", "Tower", "shape_of"]
 
 Config = Mapping[str, Any]
 GATED_VISION = {"qwen2_5_vl"}
+PRODUCTS = {"quick_gelu"}
+"""Activations that are computed as one array times another."""
 UNGATED_TEXT = {"opt", "gpt2"}
 DEFAULT_FAMILY = "llama"
 
@@ -32,6 +34,9 @@ class Tower:
 
     Attributes:
         patches: positions of one picture (or of 30 seconds of sound); 0 of a text.
+        held: arrays of the feed-forward's width that it holds at once: what goes in and comes out
+            of the activation, and a third where that is a product.
+        turned: queries and keys are turned by their place (rotary), which is done in float32.
     """
 
     layers: int
@@ -39,6 +44,8 @@ class Tower:
     feed_forward: int
     parameters: int
     patches: int = 0
+    held: int = 2
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,9 @@ def _vision(family: str, config: Config, read: _Reader) -> Tower:
     deeper = read.number(config, "num_global_layers", default=0)
     block = _block(width, feed_forward, gated=family in GATED_VISION)
     numbers = (layers + deeper) * block + 3 * frames * patch * patch * width + positions * width
-    return Tower(layers + deeper, width, feed_forward, numbers, patches)
+    is_product = family in GATED_VISION or config.get("hidden_act") in PRODUCTS
+    held, turned = 2 + is_product, family.startswith("qwen")
+    return Tower(layers + deeper, width, feed_forward, numbers, patches, held, turned)
 
 
 def _decoder(config: Config, whole: Config, read: _Reader) -> Decoder:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from polymodal.catalog.choices import PERMISSIVE, Choice, Score
-from polymodal.catalog.estimate import Estimate, Load, estimate, visual_tokens
+from polymodal.catalog.estimate import PICTURE_PX, Estimate, Load, estimate
+from polymodal.catalog.visual import visual_tokens
 from polymodal.choosing.bar import Bar, counts_down
 from polymodal.choosing.reasons import reasons_against, reasons_for
 from polymodal.errors import UsageError
@@ -142,15 +143,22 @@ def footprint(choice: Choice, load: Load) -> tuple[int, Estimate | None]:
     """
     if not choice.config:
         return choice.file_bytes, None
-    found = estimate(choice.config, load, name=choice.name, parameters=choice.parameters)
+    found = estimate(
+        choice.config,
+        load,
+        name=choice.name,
+        parameters=choice.parameters,
+        processing=choice.processing,
+    )
     return found.total_bytes, found
 
 
 def usual_load(choice: Choice, dtype: str, quantize: str | None = None) -> Load:
     """One request with a picture, and room for an answer."""
-    tokens = max(USUAL_CONTEXT, visual_tokens(choice.config) + ANSWER_TOKENS)
+    seen = visual_tokens(choice.config, (PICTURE_PX, PICTURE_PX), choice.processing).tokens
+    tokens = max(USUAL_CONTEXT, seen + ANSWER_TOKENS)
     if choice.context_tokens:
-        tokens = min(tokens, max(choice.context_tokens, visual_tokens(choice.config) or 1))
+        tokens = min(tokens, max(choice.context_tokens, seen or 1))
     return Load(dtype=dtype, quantize=quantize, context_tokens=tokens)
 
 

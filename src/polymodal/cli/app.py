@@ -233,7 +233,7 @@ _nest(
 _nest("cache", "Results that are kept: info, clear.", memory.cache_info, memory.cache_clear)
 _nest(
     "journal",
-    "What was asked and answered: list, review, label, export.",
+    "What was asked and answered: list, sample, label, export.",
     memory.list_,
     memory.show,
     memory.sample,
@@ -243,7 +243,7 @@ _nest(
 )
 _nest(
     "train",
-    "Train on own data: contrastive, align, instruct, qformer.",
+    "Train on your own data: contrastive, align, instruct, qformer.",
     train.contrastive,
     train_llava.align,
     train_llava.instruct,

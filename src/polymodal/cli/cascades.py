@@ -17,7 +17,7 @@ from polymodal.cli.common import (
     succeeded,
     tracked,
 )
-from polymodal.cli.options import Budget, Device, Json, NoCache, NoJournal, Quiet
+from polymodal.cli.options import Budget, Device, Html, Json, NoCache, NoJournal, Quiet
 from polymodal.cli.output import Output
 from polymodal.cli.writing import describe_cost
 from polymodal.errors import UsageError
@@ -38,7 +38,9 @@ File = Annotated[
 ]
 Top = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME", help="One more tier: judges what is left."),
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="A model for one more tier, on top of the others."
+    ),
 ]
 
 
@@ -52,7 +54,7 @@ def cascade_fit(
     ],
     target_precision: Annotated[
         float,
-        typer.Option(metavar="P", help="Of what a tier decides by itself, to be right."),
+        typer.Option(metavar="P", help="Share of a tier's own decisions that is to be right."),
     ] = 0.95,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also draw quality against cost, as a page.")
@@ -102,6 +104,7 @@ def cascade_run(
         list[str],
         typer.Argument(metavar="INPUT...", help="A table of pictures and texts; or pictures."),
     ],
+    html: Html = None,
     model: Top = None,
     budget: Budget = None,
     json: Json = False,
@@ -128,8 +131,9 @@ def cascade_run(
     cases, total, given = _cases(inputs, task)
     running = opened.run(cases)
     items = given.with_errors(running) if given else iter(running)
-    rows = []
+    rows, kept = [], []
     for item in succeeded(tracked(items, total, out, "deciding"), out):
+        kept += [item] * bool(html)
         out.line(_decision_values(item, task))
         said = WORDS[task][0 if item.yes else 1]
         rows.append([item.input, *([item.text] * (task == "match")), said, item.tier])
@@ -138,6 +142,10 @@ def cascade_run(
     out.table(headings, rows, paths=(0,), numbers=(len(headings) - 1,))
     out.line(running.report.to_dict())
     _print_report(running.report, out)
+    if html:
+        from polymodal.cli.result_pages import cascade_page
+
+        cascade_page(html, kept, WORDS[task], _report_words(running.report), out)
     describe_cost(suite, out)
     _note_starter(opened, out)
     out.finish()
@@ -209,12 +217,19 @@ def _print_report(report: CascadeReport, out: Output) -> None:
     out.text()
     headings = ["tier", "asked", "stopped", "", "time", *(["money"] if priced else [])]
     out.table(headings, rows, numbers=range(1, len(headings)))
+    for line in _report_words(report):
+        out.text(line)
+
+
+def _report_words(report: CascadeReport) -> list[str]:
+    """How good the decisions are and what they took, in sentences."""
+    lines = []
     if report.labelled:
         share = report.right / report.labelled
-        out.text(f"right: {report.right} of {report.labelled} ({share:.1%})")
+        lines.append(f"right: {report.right} of {report.labelled} ({share:.1%})")
     if len(report.tiers) > 1:
-        for line in _saved(report, priced=priced):
-            out.text(line)
+        lines += _saved(report, priced=any(tier.cost_usd for tier in report.tiers))
+    return lines
 
 
 def _saved(report: CascadeReport, *, priced: bool) -> Iterable[str]:

@@ -28,7 +28,7 @@ ADDRESS = re.compile(r"https://(github\.com/[\w.-]+/[\w.-]+)/blob/([0-9a-f]{40})
 
 
 Task = Annotated[
-    str, typer.Option("--task", metavar="TASK", help="search, classify, caption, vqa, ...")
+    str, typer.Option("--task", metavar="TASK", help="What it is for: one of those above.")
 ]
 Memory = Annotated[
     str | None,
@@ -69,11 +69,12 @@ def models_select(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose a model for a task: smallest capable first, with reasons for and against.
+    """Choose a model for a task.
 
-    Tasks: search, classify, few-shot, moderate, caption, vqa, complex-vqa, document, transcribe,
-    video. Scores are published ones with their source, compared within one test; or measured here
-    with --measure, kept, and used from then on. See docs/choosing.md.
+    The smallest capable one comes first, with reasons for and against it. Tasks: search, classify,
+    few-shot, moderate, caption, vqa, complex-vqa, document, transcribe, video. Scores are published
+    ones with their source, compared within one test; or measured here with --measure, kept, and
+    used from then on. See docs/choosing.md.
 
     Example: polymodal models select --task search --memory 2GB --licence permissive
 
@@ -119,9 +120,9 @@ def _print_selection(selection: Selection, out: Output) -> None:
         for each in selection.ranked
         if not _unknown_api(each)
     ]
-    out.table(["model", "memory", "in", "score", "here"], rows, paths=(0,), numbers=(1, 3))
+    out.table(["model", "memory", "precision", "score", "here"], rows, paths=(0,), numbers=(1, 3))
     if selection.best is None:
-        out.text(f"Nothing fits into {budget}.")
+        out.text(f"Nothing fits {budget} and what else was asked.")
     else:
         _print_legend(selection, out)
     for each in selection.ranked[:SHOWN_REASONS]:
@@ -222,10 +223,11 @@ def models_validate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find out what a precision costs on your own data, before you rely on it.
+    """Find out what a precision costs.
 
-    Runs the model as it is and in the precision asked for, over the same items: how often the
-    answers agree, how much the score drops with its 95 % interval, memory and time won, a verdict.
+    On your own data, before you rely on it: the model as it is and in the precision asked for
+    answer the same items. You see how often the answers agree, how much the score drops with its
+    95 % interval, memory and time won, and a verdict.
 
     Example: polymodal models validate ./my-clip --dtype bfloat16 --data photos/
 
@@ -263,21 +265,24 @@ def _print_validation(found: Validation, out: Output) -> None:
         f"same answers: {100 * found.agreement:.1f} % ({100 * found.agreement_low:.1f} to"
         f" {100 * found.agreement_high:.1f}) of {found.base.count} items of {found.base.data}"
     )
-    out.text(f"{found.verdict}: {found.reason}")
+    _wrapped(out, f"{found.verdict}: {found.reason}", "")
 
 
 def models_plan(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="deployment.toml")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Devices and models, as TOML: docs/choosing.md.")
+    ],
     write: Annotated[
         str | None,
         typer.Option("--write", metavar="FOLDER", help="Also write the vLLM commands and compose."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Plan a deployment: devices, precision, replicas, memory, and what breaks first.
+    """Plan a deployment.
 
-    The file names devices and models with their rates and latency targets: docs/choosing.md. Where
-    a model that writes runs on a GPU, vLLM's command line is printed, or why not; --write also puts
+    Which devices, which precision, how many replicas, how much memory, and what breaks first. The
+    file names devices, and models with their rates and latency targets: docs/choosing.md. Where a
+    model that writes runs on a GPU, vLLM's command line is printed, or why not; --write also puts
     vllm.sh and compose.yaml into a folder.
 
     With --json one line: {"models", "devices", "breaks_first", "problems"}. Exit code 1 where the
@@ -291,7 +296,7 @@ def models_plan(
     found = plan(read_deployment(Path(file)))
     out.line(found.to_dict())
     out.table(
-        ["model", "on", "in", "replicas", "memory", "busy", "p95"],
+        ["model", "on", "precision", "replicas", "memory", "busy", "p95"],
         [
             [
                 each.name,
@@ -311,9 +316,9 @@ def models_plan(
         free = in_words(device.memory_bytes - device.used_bytes)
         out.text(f"{device.name}: {in_words(device.used_bytes)} used, {free} left")
     for problem in found.problems:
-        out.text(f"problem: {problem}")
+        _wrapped(out, f"problem: {problem}", "")
     if found.breaks_first:
-        out.text(f"breaks first: {found.breaks_first}")
+        _wrapped(out, f"breaks first: {found.breaks_first}", "")
     for each in found.models:
         if each.served_by_vllm:
             out.text()

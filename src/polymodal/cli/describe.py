@@ -30,6 +30,7 @@ from polymodal.cli.options import (
     Writer,
 )
 from polymodal.cli.output import Output
+from polymodal.cli.schema_option import AnswerSchema, schema_of
 from polymodal.cli.writing import name_the_cost, no_budget_for, told, wished
 from polymodal.errors import UsageError
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from polymodal.results import Caption, CaptionCandidate, ItemError
     from polymodal.results_answers import Answer
     from polymodal.suite import Suite
-    from polymodal.tasks.examples import ExampleInput
 
 __all__ = ["ask", "caption", "print_answers", "reason"]
 
@@ -48,6 +48,10 @@ Media = Annotated[
     typer.Argument(
         metavar="[PATH]...", help="Pictures, folders or globs; also videos, sound and PDFs."
     ),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
 ]
 Examples = Annotated[
     str | None,
@@ -124,10 +128,10 @@ def _caption_options(style: str) -> GenerationOptions:
     return own_options(style) if style in MOST_TOKENS else GREEDY  # the verb refuses the style
 
 
-def _answer_options() -> GenerationOptions:
-    from polymodal.tasks.answering_generators import OPTIONS
+def _answer_options(schema: object | None) -> GenerationOptions:
+    from polymodal.tasks.answering_generators import options_for
 
-    return OPTIONS
+    return options_for(schema)
 
 
 def _sure(item: CaptionCandidate) -> str:
@@ -150,13 +154,11 @@ def _candidate(item: Caption | CaptionCandidate) -> dict[str, Any]:
 
 def ask(
     paths: Media = None,
-    question: Annotated[
-        list[str] | None,
-        typer.Option("--question", "-q", metavar="TEXT", help="A question; repeat."),
-    ] = None,
+    question: Questions = None,
     pairs: Pairs = None,
     together: AllAtOnce = False,
     examples: Examples = None,
+    schema: AnswerSchema = None,
     threshold: Annotated[
         float | None,
         typer.Option(metavar="P", help="Answer from this confidence on; 0 always answers."),
@@ -176,12 +178,14 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Questions about text are answered from the text in the picture. With a model that writes, also
-    about videos, sound and documents.
+    Text in a picture is read. With a model that writes, also about videos, sound and documents.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
-    With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"}.
+    Example: polymodal ask photos/ -q "What is sold here?" --schema shop:Item -m openai:MODEL
+
+    With --json a line is {"input", "question", "answer", "confidence", "abstained", "evidence"},
+    and "data" with --schema.
     """
     out = Output(as_json=json, quiet=quiet)
     alone = pairs is None
@@ -192,8 +196,8 @@ def ask(
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     writer, teller = told(suite, model, out, stream=stream)
     checks: Any = {"threshold": threshold, "grounded": not no_grounding, "generator": writer}
-    checks |= {"options": wished(_answer_options), "examples": _examples(examples)}
-    items: Iterable[Answer | ItemError]
+    checks |= _form(schema, examples, stream=stream)
+    items: Iterable[Any]
     if pairs is not None:
         items = suite.ask_pairs(pairs, **checks)
     elif together:
@@ -203,22 +207,31 @@ def ask(
         answers = suite.ask(iter(inputs.files), asked, **checks)
         results = Inputs.with_errors(_repeated(inputs, len(asked)), answers)
         items = results if teller else tracked(results, len(inputs) * len(asked), out, "asking")
-    print_answers(succeeded(name_the_cost(suite, model, out, items), out), out)
+    items = succeeded(name_the_cost(suite, model, out, items), out)
+    print_answers(items, out, with_data=schema is not None)
     name_the_starter(model, out)
     out.finish()
 
 
-def _examples(file: str | None) -> Sequence[ExampleInput]:
+def _form(schema: str | None, examples: str | None, *, stream: bool) -> dict[str, Any]:
+    """In what form answers are to come."""
+    if stream and schema is not None:
+        raise UsageError("--schema gives data once all of it is there; --stream goes without it.")
     from polymodal.tasks.examples import read_examples
 
-    return read_examples(file) if file is not None else ()
+    return {
+        "options": wished(lambda: _answer_options(schema)),
+        "schema": schema_of(schema),
+        "examples": read_examples(examples) if examples is not None else (),
+    }
 
 
-def print_answers(items: Iterable[Answer], out: Output) -> list[Answer]:
+def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = False) -> list[Answer]:
     """Print answers as they come, as lines or as a table; returns them."""
     kept = []
     for item in items:
-        out.line(_answer_values(item))
+        data = {"data": item.data} if with_data else {}
+        out.line({**_answer_values(item), **data})
         kept.append(item)
     rows = [_row(item) for item in kept]
     out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))

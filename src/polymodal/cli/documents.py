@@ -19,6 +19,7 @@ from polymodal.cli.options import (
     Writer,
 )
 from polymodal.cli.output import Output
+from polymodal.cli.schema_option import DocumentSchema, schema_of
 from polymodal.cli.writing import name_the_cost, no_budget_for, wished
 from polymodal.errors import UsageError
 
@@ -74,10 +75,7 @@ def read(
 
 def extract(
     paths: Documents,
-    schema: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A JSON Schema; receipts and invoices by default."),
-    ] = None,
+    schema: DocumentSchema = None,
     json: Json = False,
     model: Writer = "starter",
     device: Device = "auto",
@@ -102,7 +100,7 @@ def extract(
     no_budget_for(model, budget)
     suite = open_suite(model, device, no_cache=no_cache, no_journal=no_journal, budget=budget)
     results: Iterator[Extraction | ItemError] = suite.extract(
-        iter(inputs.files), schema, options=wished(_own_options)
+        iter(inputs.files), schema_of(schema), options=wished(_own_options)
     )
     items = tracked(inputs.with_errors(results), len(inputs), out, "extracting")
     for item in succeeded(name_the_cost(suite, model, out, items), out):

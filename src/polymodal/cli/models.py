@@ -40,9 +40,10 @@ def models_list(
     ] = False,
     json: Json = False,
 ) -> None:
-    """List the models that are known by name, and what is in the hub's cache.
+    """List the models that are known by name.
 
-    Other checkpoints of the families in docs/models.md work too, by folder or hub id.
+    Those in the hub's cache are among them. Other checkpoints of the families in docs/models.md
+    work too, by folder or hub id.
 
     Example: polymodal models list --family open_clip
 
@@ -102,9 +103,10 @@ def models_pull(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Get a model's weights onto this machine, checked, so that it works offline.
+    """Get a model's weights onto this machine.
 
-    POLYMODAL_OFFLINE=1 never asks a network: what is there is checked all the same.
+    They are checked, and the model works offline from then on. POLYMODAL_OFFLINE=1 never asks a
+    network: what is there is checked all the same.
 
     Example: polymodal models pull google/siglip2-base-patch16-224
 
@@ -121,7 +123,9 @@ def models_pull(
 
 
 def models_rm(name: Name, json: Json = False) -> None:
-    """Delete a model's weights from the hub's cache, or from polymodal's own.
+    """Delete a model's weights from this machine.
+
+    From the hub's cache, or from polymodal's own.
 
     With --json a line is {"name", "freed_bytes"}.
     """
@@ -134,9 +138,10 @@ def models_rm(name: Name, json: Json = False) -> None:
 
 
 def models_ps(json: Json = False) -> None:
-    """List the models that are in memory now, in every process of yours.
+    """List the models that are in memory now.
 
-    What a model takes is measured: by how much its process grew while it was loaded.
+    In every process of yours. What a model takes is measured: by how much its process grew while it
+    was loaded.
 
     With --json a line is {"pid", "program", "model", "part", "device", "host_bytes",
     "device_bytes", "age_s", "idle_s", "uses", "in_use"}.
@@ -151,9 +156,10 @@ def models_ps(json: Json = False) -> None:
 
 
 def models_unload(name: Name, json: Json = False, quiet: Quiet = False) -> None:
-    """Take a model out of memory, in every process of yours that holds it.
+    """Take a model out of memory.
 
-    NAME is the model as `ps` shows it. What is in use stays; the next call loads it again.
+    In every process of yours that holds it. NAME is the model as `ps` shows it. What is in use
+    stays; the next call loads it again.
 
     With --json a line is a part that was unloaded, as `ps` gives it.
     """

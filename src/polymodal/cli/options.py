@@ -100,17 +100,23 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         metavar="auto|float32|bfloat16|float16",
-        help="In which numbers a checkpoint's weights are held.",
+        help="The number format of a checkpoint's weights.",
     ),
 ]
 Quantize = Annotated[
     str | None,
-    typer.Option("--quantize", metavar="8bit|4bit", help="Hold a checkpoint's weights smaller."),
+    typer.Option(
+        "--quantize",
+        metavar="8bit|4bit",
+        help="A checkpoint's weights in fewer bits: smaller, a little less exact.",
+    ),
 ]
 Memory = Annotated[
     str | None,
     typer.Option(
-        "--memory", metavar="SIZE", help="What models may take, such as 8GB; 80% of what is free."
+        "--memory",
+        metavar="SIZE",
+        help="The most that models may take, such as 8GB; else 80 % of what is free.",
     ),
 ]
 Quiet = Annotated[

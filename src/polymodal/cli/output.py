@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -62,7 +63,9 @@ class Output:
         # An empty text is an input too; unquoted, it could not be seen.
         name = printable(error.input) if error.input.strip() else repr(error.input)
         print(f"failed: {name}: {printable(error.reason)}", file=sys.stderr)
-        self.line({"input": error.input, "error": error.reason, "kind": error.kind})
+        values = {"input": error.input, "error": error.reason, "kind": error.kind}
+        tried = {"attempts": [asdict(each) for each in error.attempts]} if error.attempts else {}
+        self.line({**values, **tried})
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **layout: Any) -> None:
         """Rows under headings, on stdout, as wide as the terminal; nothing with `--json`."""

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
         Verdict,
     )
     from polymodal.results_answers import Answer
+    from polymodal.results_cascades import Decision
 
 __all__ = [
     "answers_section",
+    "cascade_page",
     "classification_page",
     "classification_section",
     "duplicates_page",
@@ -99,6 +101,34 @@ def duplicates_section(groups: Sequence[DuplicateGroup], **about: Any) -> Sectio
     return Section(groups=shown, **about)
 
 
+def cascade_page(
+    file: str,
+    items: Sequence[Decision],
+    verdicts: tuple[str, str],
+    told: Sequence[str],
+    out: Output,
+) -> None:
+    """Write the page of a cascade's run: a group a tier, in the order they are asked.
+
+    Args:
+        verdicts: what "yes" and "no" are called.
+        told: what the run took and saved, a sentence each.
+    """
+    tiers: dict[str, list[Card]] = {}
+    names = max((list(item.scores) for item in items), key=len, default=[])
+    for item in sorted(items, key=lambda item: (len(item.scores), item.yes)):
+        tiers.setdefault(item.tier, []).append(_decision_card(item, verdicts))
+    groups = [
+        Group(tiers[name], f"decided by {name} ({len(tiers[name])})")
+        for name in names
+        if name in tiers
+    ]
+    no = sum(not item.yes for item in items)
+    heading = f"{no} of {len(items)}: {verdicts[1]}"
+    section = Section(heading, groups, chips=told, about="What each tier decided; no comes first.")
+    _write(file, "cascade", [section], out)
+
+
 def search_page(file: str, results: Sequence[SearchResult], out: Output) -> None:
     """Write the page of one or several queries."""
     title = results[0].query if len(results) == 1 else f"{len(results)} queries"
@@ -145,6 +175,21 @@ def _title(path: str, metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
 def _classification_card(item: Classification) -> Card:
     facts = {name: f"{score:.2f}" for name, score in list(item.scores.items())[:BEST_CLASSES]}
     return Card(item.input, Path(item.input).name, f"{item.score:.2f}", facts=facts)
+
+
+def _decision_card(item: Decision, verdicts: tuple[str, str]) -> Card:
+    facts = {f"score of {name}": f"{score:.2f}" for name, score in item.scores.items()}
+    if item.label is not None:
+        facts["truth"] = "yes" if item.label else "no"
+    return Card(
+        item.input,
+        Path(item.input).name,
+        f"{item.score:.2f}",
+        verdicts[0 if item.yes else 1],
+        not item.yes,
+        facts,
+        item.text,
+    )
 
 
 def _verdict_card(item: Verdict) -> Card:

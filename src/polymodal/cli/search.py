@@ -71,7 +71,7 @@ Rerank = Annotated[
 Top = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="How many --rerank looks at; 50 by default.")
 ]
-Relevant = Annotated[bool, typer.Option("--relevant", help="Only what passes the calibrated cut.")]
+Relevant = Annotated[bool, typer.Option("--relevant", help="Only hits that are likely to fit.")]
 
 
 def search(

@@ -46,7 +46,9 @@ def embed(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, folders or globs.")
     ] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", "-t", help="A text; repeat.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", "-t", metavar="TEXT", help="A text; repeat.")
+    ] = None,
     texts: Annotated[
         str | None, typer.Option("--texts", metavar="FILE", help="A text a line; - is stdin.")
     ] = None,
@@ -102,7 +104,7 @@ def classify(
         ),
     ] = None,
     probe: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A head trained by `polymodal probe`.")
+        str | None, typer.Option(metavar="FILE", help="A classifier trained by `polymodal probe`.")
     ] = None,
     unknown: Annotated[
         float | None,
@@ -277,9 +279,11 @@ def _why(item: Verdict) -> str:
 
 
 def probe(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder with a folder a class.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A folder that holds a folder of pictures a class.")
+    ],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Where the head is saved.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where the classifier is saved.")
     ],
     recipe: Annotated[
         str | None,

@@ -6,13 +6,14 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import MediaError, MediaTooLarge, UnsupportedMedia
 from polymodal.media.files import hash_file
+from polymodal.media.inputs import is_array, is_image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Content", "content_of", "digest_of", "stamp_of"]
 
@@ -60,9 +61,9 @@ def content_of(source: Any, *, max_bytes: int | None = None) -> Content:
         return Content(hash_file(source), source, stamp)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Content(hashlib.sha256(source).hexdigest())
-    if isinstance(source, np.ndarray):
+    if is_array(source):
         return _hashed("array", source.dtype.str, source.shape, source.tobytes())
-    if isinstance(source, Image.Image):
+    if is_image(source):
         return _of_image(source)
     raise UnsupportedMedia(f"is {type(source).__name__}, which has no content to hash")
 

@@ -20,8 +20,9 @@ from PIL import Image, ImageFile
 
 from polymodal.errors import DamagedMedia, MediaError, MediaTooLarge, UnsupportedMedia
 from polymodal.media.colour import to_rgb
-from polymodal.media.files import printable_name, read_bytes
+from polymodal.media.files import read_bytes
 from polymodal.media.headers import Header, read_header
+from polymodal.media.inputs import Together, picture_name
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.media.orientation import exif_orientation
 from polymodal.media.sniff import looks_like, picture_format
@@ -40,18 +41,6 @@ __all__ = [
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 """A path, an encoded file's bytes, a PIL image, or an array: (height, width), (height, width, 3)
 or (height, width, 4), uint8 or floats in 0..1."""
-
-
-class Together:
-    """Several pictures that a question is asked of together, in their order.
-
-    `suite.ask(Together("before.jpg", "after.jpg"), "What has changed?", generator=...)`
-    """
-
-    def __init__(self, *pictures: ImageInput) -> None:
-        """For two pictures or more; one is fine as it is."""
-        self.pictures = pictures
-
 
 _PLUGINS = {
     # The classes, not Image.open: that warns about large pictures and guesses among formats.
@@ -150,24 +139,6 @@ def open_picture(
         raise MediaTooLarge("does not fit in memory", name) from error
     kind = type(source).__name__
     raise UnsupportedMedia(f"is {kind}, not a path, bytes, a PIL image or a numpy array", name)
-
-
-def picture_name(source: object) -> str:
-    """What messages and results call an input: its path, or `<image 640x480>`, `<4,211 bytes>`."""
-    if isinstance(source, Together):
-        return ", ".join(picture_name(each) for each in source.pictures)
-    if isinstance(source, (str, os.PathLike)):
-        return printable_name(source)
-    if isinstance(source, Image.Image):
-        filename = getattr(source, "filename", "")
-        if isinstance(filename, str) and filename:
-            return printable_name(filename)
-        return f"<image {source.width}x{source.height}>"
-    if isinstance(source, np.ndarray):
-        return f"<array {'x'.join(map(str, source.shape))}>"
-    kind = type(source).__name__
-    size = len(source) if isinstance(source, (bytes, bytearray, memoryview)) else None
-    return f"<{kind}>" if size is None else f"<{size:,} bytes>"
 
 
 def _check_size(width_px: int, height_px: int, limits: Limits, bytes_per_pixel: int = 4) -> None:

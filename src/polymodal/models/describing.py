@@ -6,18 +6,19 @@ the embedder's own checks, however often it is asked about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from polymodal.models.protocols import Pixels
-from polymodal.results import Provenance, Vector
+from polymodal.results import Provenance
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
+
+    from polymodal.models.protocols import Pixels
+    from polymodal.results import Vector
 
 __all__ = [
     "STYLES",
@@ -30,6 +31,7 @@ __all__ = [
     "Sight",
     "Style",
     "TextScorer",
+    "UnopenedCaptioner",
 ]
 
 Style = Literal["plain", "short", "detailed"]
@@ -132,6 +134,14 @@ class Captioner(Protocol):
         (more than four, for the starter), scores -inf.
         """
         ...
+
+
+@dataclass(frozen=True)
+class UnopenedCaptioner:
+    """A captioner whose identity is known without opening it: all that the cache asks for."""
+
+    provenance: Provenance
+    open: Callable[[], Captioner]
 
 
 @runtime_checkable

@@ -44,6 +44,9 @@ def sigmoid_bias(batch: int) -> float:
 class _PairLoss(nn.Module):
     """What both losses share: the scale, the rows and the chunks."""
 
+    both_ways: bool
+    """Whether texts look for their pictures as well as pictures for their texts."""
+
     def __init__(self, scale: float, chunk: int | None) -> None:
         super().__init__()
         if scale <= 0:
@@ -57,59 +60,6 @@ class _PairLoss(nn.Module):
     def clamp_(self) -> None:
         """Keep the factor between 1 and 100; call it after each step of the optimiser."""
         self.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
-
-    def _row_losses(self, *tensors: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _summed(self, x_BD: Tensor, y_ND: Tensor, group_B: Tensor, group_N: Tensor) -> Tensor:
-        """The sum of the losses of the rows, `chunk` rows at a time."""
-        if self.chunk is None or len(x_BD) <= self.chunk:
-            return self._row_losses(x_BD, y_ND, group_B, group_N)
-        total = x_BD.new_zeros((), dtype=_exact(x_BD.dtype))
-        for x_CD, group_C in _chunks(self.chunk, x_BD, group_B):
-            total = total + checkpoint(
-                self._row_losses,
-                x_CD,
-                y_ND,
-                group_C,
-                group_N,
-                use_reentrant=False,
-                preserve_rng_state=False,  # nothing here is random
-            )
-        return total
-
-
-class InfoNCE(_PairLoss):
-    """The symmetric cross-entropy of CLIP (van den Oord et al. 2018; Radford et al. 2021).
-
-    Items of equal `group` are each other's positives: the target of a row is spread evenly over its
-    positives (Khosla et al. 2020, "outside" form; Yang et al. 2022). `label_smoothing` moves that
-    share of the target to all columns. `hardness` (beta) weights a negative of cosine s by
-    exp(beta * scale * s), scaled so that the weights of a row average one (Robinson et al. 2021;
-    Radenovic et al. 2023); at 0 all negatives count the same.
-
-    Args:
-        scale: the factor on cosines at the start; it is learned as its logarithm, `logit_scale`.
-        label_smoothing: between 0 and 1.
-        hardness: beta, not negative.
-        chunk: rows of logits alive at once; None for all of them.
-    """
-
-    def __init__(
-        self,
-        *,
-        scale: float = 1 / 0.07,
-        label_smoothing: float = 0.0,
-        hardness: float = 0.0,
-        chunk: int | None = None,
-    ) -> None:
-        super().__init__(scale, chunk)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is a share under 1, not {label_smoothing}")
-        if hardness < 0:
-            raise ValueError(f"hardness is not negative; 0 weights all alike, not {hardness}")
-        self.label_smoothing = label_smoothing
-        self.hardness = hardness
 
     def forward(
         self,
@@ -141,18 +91,77 @@ class InfoNCE(_PairLoss):
         group_B, group_N = _groups(
             image_BD, text_BD, all_image_ND, all_text_ND, offset=offset, group_N=group_N
         )
-        to_text = self._summed(image_BD, all_text_ND, group_B, group_N)
-        to_image = self._summed(text_BD, all_image_ND, group_B, group_N)
-        return (to_text + to_image) / (2 * len(image_BD))
+        total = self._summed(image_BD, all_text_ND, group_B, group_N)
+        if self.both_ways:
+            total = (total + self._summed(text_BD, all_image_ND, group_B, group_N)) / 2
+        return total / len(image_BD)
 
-    def _row_losses(self, x_CD: Tensor, y_ND: Tensor, group_C: Tensor, group_N: Tensor) -> Tensor:
+    def _summed(self, x_BD: Tensor, y_ND: Tensor, group_B: Tensor, group_N: Tensor) -> Tensor:
+        """The sum of the losses of the rows, `chunk` rows at a time."""
+        if self.chunk is None or len(x_BD) <= self.chunk:
+            return self._rows(x_BD, y_ND, group_B, group_N)
+        total = x_BD.new_zeros((), dtype=_exact(x_BD.dtype))
+        for x_CD, group_C in _chunks(self.chunk, x_BD, group_B):
+            total = total + checkpoint(
+                self._rows,
+                x_CD,
+                y_ND,
+                group_C,
+                group_N,
+                use_reentrant=False,
+                preserve_rng_state=False,  # nothing here is random
+            )
+        return total
+
+    def _rows(self, x_CD: Tensor, y_ND: Tensor, group_C: Tensor, group_N: Tensor) -> Tensor:
         logit_CN = _cosines(x_CD, y_ND) * self.logit_scale.exp()
-        positive_CN = group_C[:, None] == group_N
+        return self._losses(logit_CN, group_C[:, None] == group_N).sum()
+
+    def _losses(self, logit_CN: Tensor, positive_CN: Tensor) -> Tensor:
+        """Losses whose sum is that of the rows."""
+        raise NotImplementedError
+
+
+class InfoNCE(_PairLoss):
+    """The symmetric cross-entropy of CLIP (van den Oord et al. 2018; Radford et al. 2021).
+
+    Items of equal `group` are each other's positives: the target of a row is spread evenly over its
+    positives (Khosla et al. 2020, "outside" form; Yang et al. 2022). `label_smoothing` moves that
+    share of the target to all columns. `hardness` (beta) weights a negative of cosine s by
+    exp(beta * scale * s), scaled so that the weights of a row average one (Robinson et al. 2021;
+    Radenovic et al. 2023); at 0 all negatives count the same.
+
+    Args:
+        scale: the factor on cosines at the start; it is learned as its logarithm, `logit_scale`.
+        label_smoothing: between 0 and 1.
+        hardness: beta, not negative.
+        chunk: rows of logits alive at once; None for all of them.
+    """
+
+    both_ways = True
+
+    def __init__(
+        self,
+        *,
+        scale: float = 1 / 0.07,
+        label_smoothing: float = 0.0,
+        hardness: float = 0.0,
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__(scale, chunk)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is a share under 1, not {label_smoothing}")
+        if hardness < 0:
+            raise ValueError(f"hardness is not negative; 0 weights all alike, not {hardness}")
+        self.label_smoothing = label_smoothing
+        self.hardness = hardness
+
+    def _losses(self, logit_CN: Tensor, positive_CN: Tensor) -> Tensor:
         share_C = (1 - self.label_smoothing) / positive_CN.sum(1).to(logit_CN.dtype)
         pull_C = torch.where(positive_CN, logit_CN, 0).sum(1) * share_C
         if self.label_smoothing:
             pull_C = pull_C + self.label_smoothing * logit_CN.mean(1)
-        return (self._normaliser(logit_CN, positive_CN) - pull_C).sum()
+        return self._normaliser(logit_CN, positive_CN) - pull_C
 
     def _normaliser(self, logit_CN: Tensor, positive_CN: Tensor) -> Tensor:
         """log(sum of positives + weighted sum of negatives) of each row.
@@ -175,42 +184,24 @@ class InfoNCE(_PairLoss):
 class SigLIP(_PairLoss):
     """The sigmoid loss of Zhai et al. 2023: every pair is one yes-or-no question.
 
+    A pair is counted once, in the row of its picture, so `all_image_ND` adds nothing and is there
+    to be called as `InfoNCE` is.
+
     Args:
         batch: how many items the whole batch has: sets the bias at the start (`sigmoid_bias`).
         scale: the factor on cosines at the start (10 in the paper), learned as its logarithm.
         chunk: rows of logits alive at once; None for all of them.
     """
 
+    both_ways = False
+
     def __init__(self, batch: int, *, scale: float = 10.0, chunk: int | None = None) -> None:
         super().__init__(scale, chunk)
         self.logit_bias = nn.Parameter(torch.tensor(sigmoid_bias(batch)))
 
-    def forward(
-        self,
-        image_BD: Tensor,
-        text_BD: Tensor,
-        *,
-        all_image_ND: Tensor | None = None,
-        all_text_ND: Tensor | None = None,
-        offset: int = 0,
-        group_N: Tensor | None = None,
-    ) -> Tensor:
-        """The loss of the B rows of pictures against all N texts, divided by B.
-
-        The arguments and errors of `InfoNCE.forward`. A pair is counted once, in the row of its
-        picture, so `all_image_ND` adds nothing and is there only to be called alike.
-        """
-        all_image_ND = image_BD if all_image_ND is None else all_image_ND
-        all_text_ND = text_BD if all_text_ND is None else all_text_ND
-        group_B, group_N = _groups(
-            image_BD, text_BD, all_image_ND, all_text_ND, offset=offset, group_N=group_N
-        )
-        return self._summed(image_BD, all_text_ND, group_B, group_N) / len(image_BD)
-
-    def _row_losses(self, x_CD: Tensor, y_ND: Tensor, group_C: Tensor, group_N: Tensor) -> Tensor:
-        logit_CN = _cosines(x_CD, y_ND) * self.logit_scale.exp() + self.logit_bias
-        positive_CN = group_C[:, None] == group_N
-        return -F.logsigmoid(torch.where(positive_CN, logit_CN, -logit_CN)).sum()
+    def _losses(self, logit_CN: Tensor, positive_CN: Tensor) -> Tensor:
+        logit_CN = logit_CN + self.logit_bias
+        return -F.logsigmoid(torch.where(positive_CN, logit_CN, -logit_CN))
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:

@@ -1,12 +1,17 @@
 """The three losses that teach a Q-Former to read pictures (BLIP-2's first stage, Li et al. 2023).
 
-Legend of shapes: B pairs, N visual tokens, V their width, Q queries, S words, D width of the shared
-space, C vocabulary.
+Notable: contrast and matching compare a pair with all pairs of the batch. A rank of a distributed
+run holds B of them and is given a way to gather the others, so the mean of the ranks' losses is the
+loss of the whole batch, and so are the gradients.
+
+Legend of shapes: B pairs held here, A pairs of all ranks, N visual tokens, V their width, Q
+queries, S words, D width of the shared space, C vocabulary.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,7 +22,14 @@ from polymodal.nn.losses import MAX_LOGIT_SCALE
 from polymodal.nn.merging import IGNORED
 from polymodal.nn.qformer import QFormer
 
-__all__ = ["QFormerLosses", "QFormerPretraining"]
+__all__ = ["Gather", "QFormerLosses", "QFormerPretraining"]
+
+Gather = Callable[[Tensor], Tensor]
+"""The rows of all ranks, one rank after another, from this rank's; of floats with gradient."""
+
+
+def _alone(mine: Tensor) -> Tensor:
+    return mine
 
 
 class QFormerLosses(NamedTuple):
@@ -67,30 +79,57 @@ class QFormerPretraining(nn.Module):
         """Keep the factor of the contrast between 1 and 100, after each step of the optimiser."""
         self.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
 
-    def forward(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> QFormerLosses:
-        """The losses of B pairs.
+    def forward(
+        self,
+        token_BNV: Tensor,
+        ids_BS: Tensor,
+        mask_BS: Tensor,
+        *,
+        gather: Gather = _alone,
+        offset: int = 0,
+    ) -> QFormerLosses:
+        """The losses of the B pairs held here.
 
         Args:
             token_BNV: the visual tokens of the pictures.
-            ids_BS: their texts; the first token sums up ([CLS]).
+            ids_BS: their texts; the first token sums up ([CLS]). All ranks pad to one length.
             mask_BS: 1 where there is a word; padding stands on the right.
+            gather: gives the rows of all ranks, such as `polymodal.training.ranks.gathered`; every
+                rank holds equally many. By default these B are the batch.
+            offset: where the B pairs stand among the A: rank * B.
 
         Raises:
-            ValueError: one pair only: there is nothing to contrast it with.
+            ValueError: one pair only: there is nothing to contrast it with; an offset that does not
+                fit what was gathered.
         """
-        if len(token_BNV) < 2:
+        query_BQD, text_BD = self.image_vectors(token_BNV), self.text_vectors(ids_BS, mask_BS)
+        query_AQD, text_AD = gather(query_BQD), gather(text_BD)
+        pairs, everyone = len(text_BD), len(text_AD)
+        if everyone < 2:
             raise ValueError("contrast and matching compare pairs: raise the batch to two or more")
-        similarity_BB = self.similarity(token_BNV, ids_BS, mask_BS)
+        if not 0 <= offset <= everyone - pairs:
+            raise ValueError(
+                f"{pairs} pairs at offset {offset} do not lie within {everyone}: give `gather` and "
+                "the offset rank * pairs together"
+            )
+        to_text_BA = _best(query_BQD, text_AD)
+        to_image_BA = _best(query_AQD, text_BD).T
+        own_B = offset + torch.arange(pairs, device=ids_BS.device)
         return QFormerLosses(
-            itc=self._contrast(similarity_BB * self.logit_scale.exp()),
-            itm=self._matching(similarity_BB.detach(), token_BNV, ids_BS, mask_BS),
-            lm=self._writing(token_BNV, ids_BS, mask_BS),
+            itc=self._contrast(to_text_BA, to_image_BA, own_B),
+            itm=self._matching(
+                to_text_BA.detach(),
+                to_image_BA.detach(),
+                own_B,
+                (token_BNV, ids_BS, mask_BS),
+                (gather(token_BNV), gather(ids_BS), gather(mask_BS)),
+            ),
+            lm=self._writing(token_BNV, ids_BS, mask_BS, gather),
         )
 
     def similarity(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """The cosine of each picture's best query with each text: (pictures, texts)."""
-        text_BD = self.text_vectors(ids_BS, mask_BS)
-        return (self.image_vectors(token_BNV) @ text_BD.T).amax(1)
+        return _best(self.image_vectors(token_BNV), self.text_vectors(ids_BS, mask_BS))
 
     def image_vectors(self, token_BNV: Tensor) -> Tensor:
         """Unit vectors (B, Q, D), one a query."""
@@ -113,33 +152,52 @@ class QFormerPretraining(nn.Module):
         logit_BSC: Tensor = self.words(self.write(word_BSW))
         return logit_BSC
 
-    def _contrast(self, logit_BB: Tensor) -> Tensor:
-        own_B = torch.arange(len(logit_BB), device=logit_BB.device)
-        smoothing = self.label_smoothing
-        to_text = F.cross_entropy(logit_BB, own_B, label_smoothing=smoothing)
-        to_image = F.cross_entropy(logit_BB.T, own_B, label_smoothing=smoothing)
+    def _contrast(self, to_text_BA: Tensor, to_image_BA: Tensor, own_B: Tensor) -> Tensor:
+        scale, smoothing = self.logit_scale.exp(), self.label_smoothing
+        to_text = F.cross_entropy(to_text_BA * scale, own_B, label_smoothing=smoothing)
+        to_image = F.cross_entropy(to_image_BA * scale, own_B, label_smoothing=smoothing)
         return (to_text + to_image) / 2
 
     def _matching(
-        self, similarity_BB: Tensor, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor
+        self,
+        to_text_BA: Tensor,
+        to_image_BA: Tensor,
+        own_B: Tensor,
+        here: tuple[Tensor, Tensor, Tensor],
+        everyone: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
         """Each pair against two that look alike: another text, and another picture."""
-        pairs = len(ids_BS)
-        logit_BB = (similarity_BB * self.logit_scale.detach().exp()).fill_diagonal_(-torch.inf)
-        text_B = torch.multinomial(logit_BB.softmax(1), 1).squeeze(1)
-        image_B = torch.multinomial(logit_BB.T.softmax(1), 1).squeeze(1)
+        token_BNV, ids_BS, mask_BS = here
+        token_ANV, ids_AS, mask_AS = everyone
+        text_B, image_B = self._stranger(to_text_BA, own_B), self._stranger(to_image_BA, own_B)
         logit_T2 = self.matching(
-            torch.cat([token_BNV, token_BNV, token_BNV[image_B]]),
-            torch.cat([ids_BS, ids_BS[text_B], ids_BS]),
-            torch.cat([mask_BS, mask_BS[text_B], mask_BS]),
+            torch.cat([token_BNV, token_BNV, token_ANV[image_B]]),
+            torch.cat([ids_BS, ids_AS[text_B], ids_BS]),
+            torch.cat([mask_BS, mask_AS[text_B], mask_BS]),
         )
-        belongs_T = torch.zeros(3 * pairs, dtype=torch.long, device=ids_BS.device)
-        belongs_T[:pairs] = 1
+        belongs_T = torch.zeros(len(logit_T2), dtype=torch.long, device=ids_BS.device)
+        belongs_T[: len(ids_BS)] = 1
         return F.cross_entropy(logit_T2, belongs_T)
 
-    def _writing(self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+    def _stranger(self, similarity_BA: Tensor, own_B: Tensor) -> Tensor:
+        """For each one of the others, drawn the likelier the more alike."""
+        logit_BA = similarity_BA * self.logit_scale.detach().exp()
+        share_BA = logit_BA.scatter(1, own_B[:, None], -torch.inf).softmax(1)
+        return torch.multinomial(share_BA, 1).squeeze(1)
+
+    def _writing(
+        self, token_BNV: Tensor, ids_BS: Tensor, mask_BS: Tensor, gather: Gather
+    ) -> Tensor:
         begun_BS = ids_BS.clone()
         begun_BS[:, 0] = self.begin
         logit_BCS = self.writing(token_BNV, begun_BS, mask_BS)[:, :-1].transpose(1, 2)
         wanted_BS = ids_BS.masked_fill(mask_BS == 0, IGNORED)[:, 1:]
-        return F.cross_entropy(logit_BCS, wanted_BS, ignore_index=IGNORED)
+        summed = F.cross_entropy(logit_BCS, wanted_BS, ignore_index=IGNORED, reduction="sum")
+        # A word counts alike on whichever rank it stands, however many words that rank has.
+        words_A = gather((wanted_BS != IGNORED).sum(1))
+        return summed * (len(words_A) / len(ids_BS)) / words_A.sum()
+
+
+def _best(query_PQD: Tensor, text_TD: Tensor) -> Tensor:
+    """The cosine of each picture's best query with each text: (pictures, texts)."""
+    return (query_PQD @ text_TD.T).amax(1)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polymodal.errors import MediaError
 from polymodal.media.hashing import Content, content_of
-from polymodal.models.messages import GenerationOptions, GeneratorInfo
 from polymodal.runtime.cache import Cache, cache_key
+
+if TYPE_CHECKING:
+    from polymodal.models.messages import GenerationOptions, GeneratorInfo
 
 __all__ = ["is_deterministic", "through_cache"]
 

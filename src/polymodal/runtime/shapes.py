@@ -48,7 +48,7 @@ def lazily(
     stream: Iterator[tuple[ImageInput, Result | Failure]],
 ) -> Iterator[Result | ItemError]:
     """All results as they come, failures in their places."""
-    from polymodal.media.pictures import picture_name
+    from polymodal.media.inputs import picture_name
     from polymodal.results import ItemError
 
     for source, outcome in stream:

@@ -72,7 +72,8 @@ class Collection:
 
         A picture is known by its content. The same content at two paths is one item; new content
         at a known path replaces the old. Items without metadata this time keep what they have.
-        A video becomes an item a scene, with its times and what is said in it as metadata.
+        A video becomes an item a scene, with its times and what is said in it as metadata. One that
+        was added by a model without a captioner is watched again once there is one.
 
         Args:
             paths: files, folders, globs, or tables (CSV, JSONL) whose rows name a picture,
@@ -102,7 +103,9 @@ class Collection:
         videos = take_videos(listing) if watch else []
         with self._access.writing(create_in=embedder.space, keep_empty=False) as writing:
             watched = (
-                add_videos(writing, videos, watch, learn=self._learn_fields, progress=progress)
+                add_videos(
+                    writing, videos, self._senses, learn=self._learn_fields, progress=progress
+                )
                 if watch and videos
                 else None
             )

@@ -18,12 +18,14 @@ __all__ = ["Senses"]
 
 @dataclass(frozen=True)
 class Senses:
-    """Functions of the suite: `hear` writes down speech, `watch` cuts a video into scenes, `judge`
-    finds by its name what says how well pictures fit words.
+    """Functions of the suite: `hear` writes down speech, `watch` cuts a video into scenes and
+    `describes` says whether these come with captions, `judge` finds by its name what says how well
+    pictures fit words.
     """
 
     hear: Callable[[SoundInput], Transcript] | None = None
     watch: Callable[[str], Timeline] | None = None
+    describes: Callable[[], bool] = lambda: False
     judge: Callable[[str], Judge] | None = None
 
     @property

@@ -2,8 +2,9 @@
 
 Notable: a scene's id is made of the file's hash and its number, so a second run asks for the first
 scene and, finding it, watches nothing; it is written last, after all the others are durable, and a
-run that was cut short watches the video again. A scene's path is the file's with the moment behind
-it (`clip.mp4#t=4.000,8.500`); what is said and shown in it are text fields.
+run that was cut short watches the video again. So is a video that was added before there was a
+captioner, once there is one. A scene's path is the file's with the moment behind it
+(`clip.mp4#t=4.000,8.500`); what is said and shown in it are text fields.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,11 @@ from polymodal.search.access import Writing
 from polymodal.search.ingest import Meter
 from polymodal.search.listing import Listed, Listing
 from polymodal.search.looks import look_of
+from polymodal.search.senses import Senses
 from polymodal.search.store import Item, OnProgress, Place, Store, merge_places
 from polymodal.search.words import text_of
 
 __all__ = ["add_videos", "scene_id", "take_videos"]
-
-Watch = Callable[[str], Timeline]
 
 OURS = ("video", "scene", "scenes", "start_s", "end_s", "caption", "speech")
 """Metadata of a scene that are not the user's."""
@@ -60,13 +61,13 @@ def take_videos(listing: Listing) -> list[Listed]:
 def add_videos(
     writing: Writing,
     videos: Sequence[Listed],
-    watch: Watch,
+    senses: Senses,
     *,
     learn: Callable[[Writing, Sequence[Mapping[str, Any]]], tuple[str, ...]],
     progress: OnProgress | None,
 ) -> VideoIngest:
     """Add videos; before pictures, whose run prunes: a video that moved keeps its scenes."""
-    run = VideoIngest(writing.store, watch, lambda about: learn(writing, about))
+    run = VideoIngest(writing.store, senses, lambda about: learn(writing, about))
     try:
         run.run(videos, Meter("watch", len(videos), progress))
     finally:
@@ -84,7 +85,7 @@ class VideoIngest:
     """
 
     store: Store
-    watch: Watch
+    senses: Senses
     learn: Callable[[Sequence[Mapping[str, Any]]], tuple[str, ...]]
     added: int = 0
     updated: int = 0
@@ -130,16 +131,55 @@ class VideoIngest:
         if known:
             count = int(known[0].metadata["scenes"])
             ids = [scene_id(video_id, number) for number in range(count)]
-            self._keep(file, self.store.get(ids, vectors=True))
-            return set(ids)
-        timeline = self.watch(file.path)
-        if hash_file(file.path) != video_id:
-            raise DamagedMedia("changed while it was being added; add it again", file.name)
-        items = self._items(file, video_id, timeline)
+            scenes = self.store.get(ids, vectors=True)
+            if "caption" in known[0].metadata or not self._describes:
+                self._keep(file, scenes)
+                return set(ids)
+            return self._describe(file, video_id, scenes)
+        timeline = self._watched(file, video_id)
+        items = self._items(file, video_id, timeline, Path(file.path).stat().st_size)
         self._write(items[1:])
         self._write(items[:1])
         self.added += len(items)
         return {item.id for item in items}
+
+    @cached_property
+    def _describes(self) -> bool:
+        """Asked once, and only where a video without captions is met."""
+        return self.senses.describes()
+
+    def _watched(self, file: Listed, video_id: str) -> Timeline:
+        assert self.senses.watch is not None
+        timeline = self.senses.watch(file.path)
+        if hash_file(file.path) != video_id:
+            raise DamagedMedia("changed while it was being added; add it again", file.name)
+        return timeline
+
+    def _describe(self, file: Listed, video_id: str, scenes: Sequence[Item]) -> set[str]:
+        """Scenes from before there was a captioner, made anew at every path that they have."""
+        timeline = self._watched(file, video_id)
+        holders = {file.path: file}
+        for path, place in scenes[0].places.items():
+            said = {name: value for name, value in place.metadata.items() if name not in OURS}
+            known = Listed(file_of(path), said, place.origin)
+            given = holders.setdefault(known.path, known)
+            if given is file and file.metadata is None:
+                holders[file.path] = replace(known, origin=file.origin or known.origin)
+        size_bytes = Path(file.path).stat().st_size
+        each = [self._items(one, video_id, timeline, size_bytes) for one in holders.values()]
+        items = [
+            replace(copies[0], places={path: p for one in copies for path, p in one.places.items()})
+            for copies in zip(*each, strict=True)
+        ]
+        # The first scene last, as ever: until it has its caption, the next run begins again.
+        self._rewrite(items[1:])
+        self._rewrite(items[:1])
+        ids = {item.id for item in items}
+        if gone := [item.id for item in scenes if item.id not in ids]:
+            self.store.commit(remove=gone)
+        self.updated += len(items)
+        self.removed += len(gone)
+        return ids
 
     def _write(self, items: Sequence[Item]) -> None:
         """Commit; what an earlier run that was cut short left is written anew."""
@@ -149,8 +189,9 @@ class VideoIngest:
             rewrite=[item for item in items if item.id in known],
         )
 
-    def _items(self, file: Listed, video_id: str, timeline: Timeline) -> list[Item]:
-        size_bytes = Path(file.path).stat().st_size
+    def _items(
+        self, file: Listed, video_id: str, timeline: Timeline, size_bytes: int
+    ) -> list[Item]:
         about = [
             {**(file.metadata or {}), **_about(file.path, scene, number, len(timeline.scenes))}
             for number, scene in enumerate(timeline.scenes)

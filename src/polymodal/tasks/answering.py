@@ -22,7 +22,7 @@ from polymodal.models.describing import (
     KnowsWords,
     Sight,
 )
-from polymodal.results import Provenance, Vector
+from polymodal.results import Provenance
 from polymodal.results_answers import NOT_SURE, Answer, AnswerCandidate, Evidence
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import Doubles, calibration_of, fits, sigmoid, softmax
@@ -30,13 +30,13 @@ from polymodal.tasks.grounding import (
     LIKELY_THERE,
     Weighed,
     log_odds,
-    margins,
     moved,
     presence,
     weigh,
 )
+from polymodal.tasks.picture_checks import DIGITS, picture_evidence, seen_in, shares_of
 from polymodal.tasks.questions import Question
-from polymodal.tasks.statements import alternatives, is_there, others, statement
+from polymodal.tasks.statements import alternatives, is_there, statement
 from polymodal.tasks.text_answers import TextLine, find_in_lines
 from polymodal.tasks.text_fields import find_field
 
@@ -50,7 +50,6 @@ __all__ = [
     "by_captioner",
     "by_text",
     "line_evidence",
-    "moved_by_picture",
 ]
 
 
@@ -72,7 +71,6 @@ AskedOf: TypeAlias = ImageInput | Together
 LineReader: TypeAlias = Callable[[AskedOf], TextRead]
 """Reads the text of a picture; raises `MissingDependency` or `MediaError`."""
 Outcome: TypeAlias = Answer | PolymodalError
-DIGITS = 4
 SHOWN = 5
 """Candidates that an answer keeps."""
 THRESHOLD = 0.5
@@ -252,12 +250,12 @@ def _weighed(
         each = [(pool[i], math.exp(logprobs[i])) for i in order]
         evidence.append(_said_by_model(case.made_by, *each[0]))
         return asking.answer(case, each, each[0][1], evidence)
-    seen = _seen(asking.texts, question, pool, sight.embedding)
+    seen = seen_in(asking.texts, question, pool, sight.embedding)
     known = captioner.answer_calibration if isinstance(captioner, AnswerCalibrated) else None
     if known is not None and question.kind in known.kinds:
         found = weigh(question.kind, pool, logprobs, seen, known)
         there = is_there(question)
-        alone = _seen(asking.texts, there, alternatives(there), sight.embedding)
+        alone = seen_in(asking.texts, there, alternatives(there), sight.embedding)
         likely, threshold = presence(question.kind, alone, known), known.threshold
         found = replace(found, confidence=found.confidence * likely)
         if likely < 1:
@@ -278,7 +276,7 @@ def _uncalibrated(
     seen: Doubles,
 ) -> Weighed:
     """The model's own order; the embedder moves the odds of its first."""
-    shares = shares_of(texts, question, seen)
+    shares = shares_of(texts, seen[None])
     order = np.argsort(-np.array(logprobs), kind="stable")
     said = softmax(np.maximum(np.array(logprobs), -30.0))
     best = int(order[0])
@@ -294,38 +292,11 @@ def _uncalibrated(
     )
 
 
-def _seen(
-    texts: TextVectors, question: Question, pool: Sequence[str], embedding: Vector
-) -> Doubles:
-    vectors = texts.embed([statement(question, answer) for answer in pool])
-    beside = texts.embed(others(question)) if question.kind == "yesno" else vectors[:0]
-    cosines, other = vectors @ embedding, beside @ embedding
-    return margins(question.kind, [float(c) for c in cosines], [float(c) for c in other])
-
-
-def shares_of(texts: TextVectors, question: Question, seen: Doubles) -> Doubles:
-    """What an embedder gives each candidate, by its own temperature; they add up to 1."""
-    return softmax(seen / calibration_of(texts.embedder).classify_temperature)
-
-
-def moved_by_picture(
-    texts: TextVectors, question: Question, answer: str, prior: float, embedding: Vector
-) -> tuple[float, Evidence]:
-    """How the picture moves the probability that an answer of another model is right."""
-    pool = alternatives(question)
-    if answer not in pool:
-        pool = (*pool, answer)
-    shares = shares_of(texts, question, _seen(texts, question, pool, embedding))
-    chosen = pool.index(answer)
-    confidence = moved(prior, shares, chosen)
-    return confidence, _picture_evidence(question, answer, pool, list(map(float, shares)))
-
-
 def _witnesses(made_by: Provenance, question: Question, found: Weighed) -> list[Evidence]:
     best = found.answers[0]
     top = int(np.argmax(found.said))
     said = _said_by_model(made_by, found.answers[top], found.said[top], supports=top == 0)
-    return [said, _picture_evidence(question, best, found.answers, found.seen)]
+    return [said, picture_evidence(question, best, found.answers, found.seen)]
 
 
 def _said_by_model(
@@ -333,25 +304,6 @@ def _said_by_model(
 ) -> Evidence:
     text = f"{made_by.model} by itself says {answer!r}"
     return Evidence("model", text, round(probability, DIGITS), supports)
-
-
-def _picture_evidence(
-    question: Question, answer: str, pool: Sequence[str], shares: Sequence[float]
-) -> Evidence:
-    """The statement compared with the picture, and what it was held against."""
-    chosen = list(pool).index(answer)
-    rivals = [i for i in range(len(pool)) if i != chosen]
-    rival = max(rivals, key=lambda i: shares[i]) if rivals else chosen
-    supports = shares[chosen] >= shares[rival]
-    if question.kind == "yesno":
-        there = supports == (answer == "yes")
-        verb = "looks" if there else "does not look"
-        text = f"beside other things, {statement(question, answer)!r} {verb} like what is there"
-    else:
-        beside = statement(question, pool[rival])
-        better = "better" if supports else "worse"
-        text = f"{statement(question, answer)!r} fits the picture {better} than {beside!r}"
-    return Evidence("picture", text, round(float(shares[chosen]), DIGITS), supports)
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -14,13 +14,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from polymodal.errors import PolymodalError, UnsupportedMedia, UsageError
 from polymodal.media.hashing import Content, content_of, digest_of
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 from polymodal.media.pictures import Limits, Together, open_picture, picture_name
 from polymodal.models.describing import Captioner, Sight
 from polymodal.models.protocols import Generator, Pixels
-from polymodal.results import Provenance
+from polymodal.results import Provenance, Vector
 from polymodal.results_answers import Answer, AnswerCandidate, Evidence
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
@@ -31,12 +33,15 @@ from polymodal.tasks.answering import AskedOf, Asking, Outcome, by_captioner, by
 from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
 from polymodal.tasks.questions import Question, parse
+from polymodal.tasks.schemas import Schema
 from polymodal.tasks.showing import Hear, Shower, kind_of_media
 
 __all__ = ["ask", "read_questions"]
 
 VERB = "ask"
 BATCH = 16
+FRAMES_AT_ONCE = 32
+"""Pictures that are embedded together for the check; a video brings several."""
 QUESTION_COLUMNS = ("question", "questions", "q", "text")
 
 
@@ -129,7 +134,7 @@ def ask(
                 **(way.manner or {}),
             },
             encode=_encode,
-            decode=_decode,
+            decode=lambda asked, value: _decode(asked, value, manner.schema),
             content=_content,
         )
         for source, outcome in stream:
@@ -275,23 +280,29 @@ class _ByGenerator:
 
     def prepare(self, source: AskedOf) -> Any:
         shown = self.shower.show(source)
-        pixels = None
-        if self.asking.grounded and shown.picture is not None:
-            pixels = self.asking.texts.embedder.preprocess(shown.picture)
-        return shown, pixels
+        frames = shown.frames if self.asking.grounded else ()
+        return shown, [self.asking.texts.embedder.preprocess(frame) for frame in frames]
 
     def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
-        vectors: dict[int, Any] = {}
-        pixels = {id(prepared): prepared[1] for _, prepared in asked if prepared[1] is not None}
-        if pixels:
-            found = self.asking.texts.embedder.embed_images(list(pixels.values()))
-            vectors = dict(zip(pixels, found, strict=True))
+        vectors = self._embedded({id(prepared): prepared[1] for _, prepared in asked})
         shown = [
-            (prepared[0].with_embedding(vectors.get(id(prepared))), each.question)
+            (prepared[0].with_embeddings(vectors.get(id(prepared))), each.question)
             for each, prepared in asked
         ]
         generator = recorded(self.generator, self.journal, VERB)
         return by_generator(self.asking, generator, shown, self.how)
+
+    def _embedded(self, pixels: dict[int, list[Pixels]]) -> dict[int, Vector]:
+        """The vectors of each source's frames, shape (frames, dimension); none of what has none."""
+        embedder = self.asking.texts.embedder
+        flat = [frame for each in pixels.values() for frame in each]
+        found = [
+            vector
+            for start in range(0, len(flat), FRAMES_AT_ONCE)
+            for vector in embedder.embed_images(flat[start : start + FRAMES_AT_ONCE])
+        ]
+        left = iter(found)
+        return {name: np.stack([next(left) for _ in each]) for name, each in pixels.items() if each}
 
 
 def _checks(asking: Asking) -> str:
@@ -330,13 +341,15 @@ def _encode(answer: Answer) -> Any | None:
         "abstained": answer.abstained,
         "evidence": [each.to_dict() for each in answer.evidence],
         "candidates": [[each.text, each.probability] for each in answer.candidates],
+        "data": answer.data,
         "provenance": [answer.provenance.model, answer.provenance.revision],
         "prompts": list(answer.provenance.prompts),
     }
 
 
-def _decode(asked: _Asked, value: Any) -> Answer:
+def _decode(asked: _Asked, value: Any, schema: Schema | None) -> Answer:
     model, revision = value["provenance"]
+    data, is_data = value["data"], schema is not None and not value["abstained"]
     return Answer(
         input=picture_name(asked.image),
         question=asked.question.text,
@@ -346,6 +359,8 @@ def _decode(asked: _Asked, value: Any) -> Answer:
         abstained=bool(value["abstained"]),
         provenance=Provenance(model, revision, tuple(value["prompts"])),
         candidates=tuple(AnswerCandidate(text, float(p)) for text, p in value["candidates"]),
+        data=data,
+        value=schema.validate(data) if schema is not None and is_data else None,
     )
 
 

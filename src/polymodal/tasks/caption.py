@@ -1,27 +1,32 @@
 """Caption: a sentence about a picture, the candidates it was chosen from, and how sure.
 
 Notable: pictures are decoded while others are looked at; the image tower runs once a picture. What
-was said before of the same content comes from the cache, and nothing is loaded for it. The same
+was said before of the same content comes from the cache, and nothing is opened for it. The same
 picture gives the same caption to the last bit, alone or in a batch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import MediaError, UsageError
 from polymodal.media.hashing import digest_of
-from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
-from polymodal.models.describing import STYLES, Captioner, Said, Style
-from polymodal.models.protocols import Pixels
-from polymodal.results import Caption, CaptionCandidate
+from polymodal.media.inputs import picture_name
+from polymodal.media.limits import Limits
+from polymodal.models.describing import STYLES, Captioner, Said, Style, UnopenedCaptioner
+from polymodal.results import Caption, CaptionCandidate, Provenance
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
 from polymodal.runtime.cached import through_cache
 from polymodal.runtime.journal import Call, Journal
+
+if TYPE_CHECKING:
+    from polymodal.media.pictures import ImageInput
+    from polymodal.models.protocols import Pixels
 
 __all__ = ["DOUBTED", "CaptionOptions", "caption"]
 
@@ -66,13 +71,18 @@ class CaptionOptions:
 class _Work:
     """Pictures to captions by the model, recorded in the journal."""
 
-    captioner: Captioner
+    given: Captioner | UnopenedCaptioner
     options: CaptionOptions
     limits: Limits
     journal: Journal | None
     calls: list[Call] = field(default_factory=list)
     latency_s: float = 0.0
     batch: int = 0
+
+    @cached_property
+    def captioner(self) -> Captioner:
+        """Opened for the first picture that nothing is known of."""
+        return self.given.open() if isinstance(self.given, UnopenedCaptioner) else self.given
 
     def run(self, sources: Iterator[ImageInput]) -> Iterator[tuple[ImageInput, Any]]:
         """What `through_cache` calls for pictures that it does not know."""
@@ -82,13 +92,15 @@ class _Work:
                 if isinstance(outcome, Exception):
                     yield source, outcome
                     continue
-                found = _caption(source, outcome, self.captioner)
+                found = _caption(source, outcome, self.captioner.provenance)
                 self._record(source, found)
                 yield source, found
         finally:
             self._flush()
 
     def _load(self, source: ImageInput) -> Pixels:
+        from polymodal.media.pictures import open_picture
+
         target_px = self.captioner.image_size_px
         picture = open_picture(source, target_px=target_px, limits=self.limits)
         return self.captioner.preprocess(picture.image)
@@ -132,7 +144,7 @@ class _Work:
 
 
 def caption(
-    captioner: Captioner,
+    captioner: Captioner | UnopenedCaptioner,
     images: Iterable[ImageInput],
     options: CaptionOptions,
     *,
@@ -154,25 +166,25 @@ def caption(
         model=f"{made_by.model}@{made_by.revision}",
         parameters=asdict(options),
         encode=_encode,
-        decode=_decoder(captioner),
+        decode=partial(_decode, made_by),
     )
     for source, outcome in stream:
         assert isinstance(outcome, Caption | MediaError), outcome
         yield source, outcome
 
 
-def _caption(source: ImageInput, found: Sequence[Said], captioner: Captioner) -> Caption:
+def _caption(source: ImageInput, found: Sequence[Said], made_by: Provenance) -> Caption:
     each = tuple(
         CaptionCandidate(
             s.text, round(s.probability, DIGITS), None if s.fit is None else round(s.fit, DIGITS)
         )
         for s in found
     )
-    return _of(source, each, captioner)
+    return _of(source, each, made_by)
 
 
 def _of(
-    source: ImageInput, candidates: tuple[CaptionCandidate, ...], captioner: Captioner
+    source: ImageInput, candidates: tuple[CaptionCandidate, ...], made_by: Provenance
 ) -> Caption:
     best = candidates[0]
     return Caption(
@@ -180,7 +192,7 @@ def _of(
         text=best.text,
         score=best.score,
         candidates=candidates,
-        provenance=captioner.provenance,
+        provenance=made_by,
         fit=best.fit,
     )
 
@@ -190,14 +202,11 @@ def _encode(found: Caption) -> Any | None:
     return each if found.text else None
 
 
-def _decoder(captioner: Captioner) -> Callable[[ImageInput, Any], Caption]:
-    def decode(source: ImageInput, value: Any) -> Caption:
-        each = tuple(
-            CaptionCandidate(str(text), float(score), None if fit is None else float(fit))
-            for text, score, fit in value
-        )
-        if not each:
-            raise ValueError("no candidates")
-        return _of(source, each, captioner)
-
-    return decode
+def _decode(made_by: Provenance, source: ImageInput, value: Any) -> Caption:
+    each = tuple(
+        CaptionCandidate(str(text), float(score), None if fit is None else float(fit))
+        for text, score, fit in value
+    )
+    if not each:
+        raise ValueError("no candidates")
+    return _of(source, each, made_by)

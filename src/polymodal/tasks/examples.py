@@ -7,21 +7,24 @@ family's own prompt form carries them and nothing is trained.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polymodal.errors import UsageError
 from polymodal.media.hashing import content_of
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.media.tables import path_column, read_rows
 from polymodal.models.messages import GeneratorInfo, ImagePart, Message
+from polymodal.tasks.answers_json import json_in
+from polymodal.tasks.schemas import Schema
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Example", "ExampleInput", "open_examples", "read_examples"]
+__all__ = ["Example", "ExampleInput", "open_examples", "read_examples", "require_fit"]
 
 ExampleInput: TypeAlias = tuple[ImageInput, str, str]
 """A picture, a question about it, and the answer."""
@@ -93,6 +96,23 @@ def _opened(number: int, example: ExampleInput, info: GeneratorInfo, limits: Lim
     )
 
 
+def require_fit(examples: Sequence[Example], schema: Schema) -> None:
+    """Refuse examples whose answers are not the data that is asked for.
+
+    Raises:
+        UsageError: naming the example.
+    """
+    for number, each in enumerate(examples, 1):
+        try:
+            schema.validate(json_in(each.answer))
+        except ValueError as error:
+            problem = str(error).partition("\n")[0]
+            raise UsageError(
+                f"the answer of example {number} does not fit the schema {schema.name}: {problem}."
+                " With a schema, answers of examples are JSON that fits it."
+            ) from error
+
+
 def read_examples(path: str | Path) -> list[ExampleInput]:
     """Examples of a CSV, JSON or JSONL table with a column of pictures, `question` and `answer`.
 
@@ -112,6 +132,11 @@ def read_examples(path: str | Path) -> list[ExampleInput]:
     folder, examples = Path(path).parent, []
     for row in rows:
         name = str(row.get(picture, "")).strip()
-        words = [str(row.get(columns[each], "")) for each in ("question", "answer")]
+        words = [_words(row.get(columns[each], "")) for each in ("question", "answer")]
         examples.append((str(folder / name) if name else "", *words))
     return examples  # type: ignore[return-value]
+
+
+def _words(value: Any) -> str:
+    """A cell as text; data of a JSON table as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -24,6 +24,7 @@ from polymodal.tasks.questions import Kind
 
 __all__ = [
     "Weighed",
+    "anywhere",
     "features",
     "log_odds",
     "logits",
@@ -150,6 +151,22 @@ def moved(prior: float, shares: Doubles, chosen: int) -> float:
     odds = math.log(max(float(shares[chosen]) * len(shares), 1e-9))
     moved_by = min(max(odds, -MOST_MOVED), MOST_MOVED)
     return float(sigmoid(np.array(log_odds(prior) + moved_by)))
+
+
+def anywhere(logits: Doubles) -> Doubles:
+    """Log-odds that something is so in one of several pictures, from those of each.
+
+    The mean of the odds: any of the pictures may be the one. What fits one frame of eight is so
+    eight times less sure than what fits all of them, and many frames make nothing likelier.
+
+    Args:
+        logits: shape (pictures, ...).
+
+    Returns:
+        Shape (...); of one picture what came in.
+    """
+    found: Doubles = np.logaddexp.reduce(logits, axis=0) - math.log(len(logits))
+    return found
 
 
 def log_odds(probability: float) -> float:

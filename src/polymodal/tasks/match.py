@@ -1,7 +1,12 @@
-"""Match: the probability that a text fits a picture, for one pair or a table of them."""
+"""Match: the probability that a text fits a picture, for one pair or a table of them.
+
+Notable: a table holds the same picture, and the same text, many times; each is embedded once.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,8 @@ import numpy as np
 from polymodal.errors import MediaError, UsageError
 from polymodal.media.pictures import ImageInput, Limits, picture_name
 from polymodal.media.tables import path_column, read_rows
-from polymodal.results import Match
+from polymodal.models.protocols import Embedder
+from polymodal.results import Match, Vector
 from polymodal.runtime.pictures import embed_pictures
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import calibration_of, fits, provenance_of
@@ -52,7 +58,7 @@ def _match(
     provenance = provenance_of(embedder)
     whole = [pair for pair in pairs if lacks(pair) is None]
     vectors = iter(texts.embed([text for _, text in whole]))
-    pictures = embed_pictures(embedder, (image for image, _ in whole), limits)
+    pictures = _each_once(embedder, [image for image, _ in whole], limits)
     for pair in pairs:
         if (lack := lacks(pair)) is not None:
             yield pair[0], UsageError(lack)
@@ -75,6 +81,29 @@ def _match(
                 matches=None if threshold is None else probability >= threshold,
             ),
         )
+
+
+def _each_once(
+    embedder: Embedder, images: Sequence[ImageInput], limits: Limits
+) -> Iterator[tuple[ImageInput, Vector | Exception]]:
+    """`embed_pictures` where a picture may come again: it is opened and embedded the first time.
+
+    A vector is kept until the picture has come for the last time.
+    """
+    names = [os.fspath(each) if isinstance(each, str | Path) else id(each) for each in images]
+    left = Counter(names)
+    first: dict[str | int, ImageInput] = {}
+    for name, image in zip(names, images, strict=True):
+        first.setdefault(name, image)
+    computed = embed_pictures(embedder, first.values(), limits)
+    known: dict[str | int, Vector | Exception] = {}
+    for name, image in zip(names, images, strict=True):
+        if name not in known:
+            known[name] = next(computed)[1]
+        yield image, known[name]
+        left[name] -= 1
+        if not left[name]:
+            del known[name]
 
 
 def lacks(pair: tuple[ImageInput, str]) -> str | None:

@@ -1,4 +1,5 @@
-"""What receipts say beside the learnt fields, by rule: currency, number, payment, status.
+"""What receipts say beside the learnt fields, by rule: currency, number, payment, status, and an
+address that the model did not find.
 
 Notable: every answer has a line that says it; where two lines say different things, or a sign has
 several meanings, there is none, and `problems` says why.
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from polymodal.models.receipts.amounts import Amount
 from polymodal.models.receipts.layout import Cell
 from polymodal.models.receipts.model import Found, ReceiptFields
+from polymodal.tasks.receipt_address import address_by_pattern
 
 __all__ = ["Ruled", "by_rule"]
 
@@ -81,10 +83,13 @@ class Ruled:
 
 
 def by_rule(fields: ReceiptFields) -> Ruled:
-    """Currency, transaction_id, payment_method and status, as far as lines say them."""
+    """Currency, transaction_id, payment_method and status, as far as lines say them; an address by
+    its pattern where the model found none.
+    """
     found: dict[str, Found] = {}
     problems: list[str] = []
     rules: dict[str, Callable[[ReceiptFields], Found | str | None]] = {
+        "address": address_by_pattern,
         "currency": _currency,
         "transaction_id": _transaction,
         "payment_method": _payment,

@@ -62,23 +62,25 @@ class Shown:
 
     Attributes:
         parts: media, and words that were heard, in order.
-        picture: what an answer can be compared with; None where there is none.
+        frames: what an answer can be compared with: the picture, or frames of a video.
+        times_s: of a video's frames, from its start.
         heard: what was said in it, as lines.
         notes: what was left out, a sentence each.
-        embedding: of `picture`, for the check.
+        embeddings: of `frames`, for the check, shape (frames, dimension).
     """
 
     source: ImageInput | Together
     kind: MediaKind
     parts: tuple[Part, ...]
-    picture: Image.Image | None = None
+    frames: tuple[Image.Image, ...] = ()
+    times_s: tuple[float, ...] = ()
     heard: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
-    embedding: Vector | None = None
+    embeddings: Vector | None = None
 
-    def with_embedding(self, vector: Vector | None) -> Shown:
-        """The same, with the vector of its picture."""
-        return replace(self, embedding=vector)
+    def with_embeddings(self, vectors: Vector | None) -> Shown:
+        """The same, with the vectors of its frames."""
+        return replace(self, embeddings=vectors)
 
 
 def kind_of_media(source: Any) -> MediaKind:
@@ -151,7 +153,7 @@ class Shower:
         target_px = max(self.info.image_size_px, self.least_px)
         picture = open_picture(source, target_px=target_px, limits=self.limits).image
         part = ImagePart(picture, digest_of(source), picture_name(source))
-        return Shown(source, "picture", (part,), picture)
+        return Shown(source, "picture", (part,), (picture,))
 
     def _together(self, source: Together) -> Shown:
         parts: list[Part] = []
@@ -182,7 +184,8 @@ class Shower:
                 first = page.image if first is None else first
                 parts.append(ImagePart(self._within(page.image), digest, name))
         kind: MediaKind = "picture" if len(parts) == 1 and not notes else "document"
-        return Shown(source, kind, tuple(parts), first if kind == "picture" else None, notes=notes)
+        seen = (first,) if first is not None and kind == "picture" else ()
+        return Shown(source, kind, tuple(parts), seen, notes=notes)
 
     def _within(self, image: Image.Image) -> Image.Image:
         """No larger than the model looks at it; a page of a scan may have ten times that."""
@@ -195,8 +198,10 @@ class Shower:
     def _video(self, source: Any) -> Shown:
         takes = self.info.media
         parts: list[Part] = []
+        video: VideoPart | None = None
         if "video" in takes:
-            parts = [self._frames(source, VIDEO_FRAMES)]
+            video = self._frames(source, VIDEO_FRAMES)
+            parts = [video]
         elif "image" in takes:
             count = max(1, min(FRAMES, self.info.max_media - self.taken))
             video = self._frames(source, count)
@@ -212,7 +217,9 @@ class Shower:
             )
         if lines:
             parts.append(_words(lines, "the sound of the video"))
-        return Shown(source, "video", tuple(parts), heard=lines, notes=notes)
+        frames = () if video is None else tuple(video.frames)
+        times_s = () if video is None else tuple(video.times_s)
+        return Shown(source, "video", tuple(parts), frames, times_s, lines, notes)
 
     def _frames(self, source: Any, count: int) -> VideoPart:
         from polymodal.media.video import sample_frames

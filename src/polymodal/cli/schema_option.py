@@ -1,0 +1,61 @@
+"""The option `--schema`: a JSON Schema's file, or a pydantic class of the user's own code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polymodal.errors import UsageError
+
+if TYPE_CHECKING:
+    from polymodal.tasks.schemas import SchemaInput
+
+__all__ = ["AnswerSchema", "DocumentSchema", "schema_of"]
+
+METAVAR = "FILE|MODULE:CLASS"
+AnswerSchema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar=METAVAR,
+        help="Answer with data that fits a JSON Schema or a pydantic class.",
+    ),
+]
+DocumentSchema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        metavar=METAVAR,
+        help="A JSON Schema or a pydantic class; receipts and invoices by default.",
+    ),
+]
+CLASS = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+
+
+def schema_of(given: str | None) -> SchemaInput | None:
+    """What `--schema` names; a module is looked for in the folder of the call first.
+
+    Raises:
+        UsageError: there is no such module or class in it, or importing it fails.
+    """
+    if given is None or Path(given).exists() or not (named := CLASS.fullmatch(given)):
+        return given
+    module, name = named.groups()
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # the user's own code may fail in any way
+        kind = type(error).__name__
+        raise UsageError(
+            f"cannot import {module} for --schema {given} ({kind}: {error})."
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if found is None:
+        raise UsageError(f"the module {module} has no {name}; --schema is MODULE:CLASS or a file.")
+    return found  # type: ignore[no-any-return]
