@@ -71,11 +71,13 @@ class Embedder:
         look = CloseLook(self.card["close_look"]["image_size"], self.card["close_look"]["cells"])
         outputs = ["features", "grid"]
         eye = StarterCloseUp(
-            look, np.asarray, lambda batch: self.image_session.run(outputs, {"pixels": batch})
+            look,
+            np.asarray,
+            lambda batch: self.image_session.run(outputs, {"pixels": np.stack(batch)}),
         )
         rows = [
-            eye.extract_features(np.ascontiguousarray(pixels)[None])
-            for pixels in (data.load_square(path, look.image_size_px, mirrored) for path in paths)
+            eye.extract_features([data.load_square(path, look.image_size_px, mirrored)])
+            for path in paths
         ]
         return np.concatenate(rows)
 
