@@ -40,6 +40,9 @@ KINDS = {name: ["man", "woman", "boy", "girl", "child"] for name in ("person", "
 """Class names that neither ImageNet's classes nor the captions know, by what captions say instead;
 chosen on Flickr8k's training photographs (LOG.md)."""
 
+CLOSE_LOOK: dict[str, object] = {"image_size": 320, "cells": 5}
+"""How probes look at photographs; LOG.md has what else was tried."""
+
 NOTES = {
     "scores": "printed by python -m recipes.starter.evaluate --data DIR, from the shipped files",
     "scores_splits": "dev and validation were used for choosing; their numbers flatter a little",
@@ -111,6 +114,7 @@ def write(
     parts = [
         section("model", MODEL),
         section("space", space),
+        section("close_look", CLOSE_LOOK),
         section("prompts", {"templates": classes.TEMPLATES}),
         section("kinds", dict(KINDS)),
         section("calibration", dict(fitted)),

@@ -16,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from polymodal.models.protocols import CloseLook
+from polymodal.models.starter_close import StarterCloseUp
 from polymodal.tasks.linear import fit_linear
 from recipes.starter import data, metrics
 from recipes.starter.manifest import WEIGHTS
@@ -55,19 +58,28 @@ class Embedder:
         size = self.card["space"]["image_size"]
         return np.stack([data.load_square(path, size) for path in paths])
 
-    def images(
-        self, paths: list[Path], batch: int = 16, *, mirror: bool = False
-    ) -> tuple[Floats, Floats]:
-        """Embeddings [N, D] and features [N, F], of the photographs or their mirror images."""
-        step = -1 if mirror else 1
+    def images(self, paths: list[Path], batch: int = 16) -> Floats:
+        """Embeddings [N, D]."""
         parts = [
-            self.image_session.run(
-                ["embedding", "features"],
-                {"pixels": np.ascontiguousarray(self.pixels(paths[rows])[:, :, ::step])},
-            )
+            self.image_session.run(["embedding"], {"pixels": self.pixels(paths[rows])})[0]
             for rows in data.batches(len(paths), batch)
         ]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        return np.concatenate(parts)
+
+    def seen_by_probes(self, paths: list[Path], *, mirrored: bool = False) -> Floats:
+        """Features of close looks [N, F], by the product's code."""
+        look = CloseLook(self.card["close_look"]["image_size"], self.card["close_look"]["cells"])
+        outputs = ["features", "grid"]
+        eye = StarterCloseUp(
+            look,
+            np.asarray,
+            lambda batch: self.image_session.run(outputs, {"pixels": np.stack(batch)}),
+        )
+        rows = [
+            eye.extract_features([data.load_square(path, look.image_size_px, mirrored)])
+            for path in paths
+        ]
+        return np.concatenate(rows)
 
     def texts(self, texts: list[str], batch: int = 64) -> Floats:
         """Embeddings [N, D]; texts of similar length run together."""
@@ -114,31 +126,37 @@ def embed(embedder: Embedder, root: Path) -> Embedded:
     """Embed Flickr8k dev, the clothing photographs and the wordings of the ten classes."""
     dev = data.flickr(root, "dev")
     validation, train = data.clothing(root, "validation"), data.clothing(root, "train")
-    image_ND, _ = embedder.images(dev.paths)
-    clothing_ND, clothing_NF = embedder.images(validation.paths)
     rows = np.concatenate(
         [np.flatnonzero(train.labels == c)[:PROBE_IMAGES] for c in range(len(train.classes))]
     )
-    others = [train.paths[i] for i in rows]
-    other_ND, other_NF = embedder.images(others)
-    _, mirrored_NF = embedder.images(others, mirror=True)
-    # What `polymodal probe` does, and with its code.
-    probe = fit_linear(np.stack([other_NF, mirrored_NF], 1), train.labels[rows], len(train.classes))
-    found = probe.predict(clothing_NF).argmax(1) == validation.labels
     wordings = {
         name: embedder.classes([words[c] for c in validation.classes])
         for name, words in data.CLOTHING_WORDINGS.items()
     }
     return Embedded(
-        image_ND,
+        embedder.images(dev.paths),
         embedder.texts(dev.flat),
-        clothing_ND,
+        embedder.images(validation.paths),
         validation.labels,
         wordings,
-        other_ND,
+        embedder.images([train.paths[i] for i in rows]),
         train.labels[rows],
-        float(100 * found.mean()),
+        probed(embedder, train, validation, rows),
     )
+
+
+def probed(
+    embedder: Embedder, train: data.Labelled, validation: data.Labelled, rows: NDArray[np.int64]
+) -> float:
+    """Percent of validation that the probe of these rows gets right.
+
+    It is what `polymodal probe` does, and with its code.
+    """
+    paths = [train.paths[i] for i in rows]
+    seen_NF = embedder.seen_by_probes(paths) + embedder.seen_by_probes(paths, mirrored=True)
+    probe = fit_linear(seen_NF[:, None] / 2, train.labels[rows], len(train.classes))
+    found = probe.predict(embedder.seen_by_probes(validation.paths)).argmax(1)
+    return float(100 * (found == validation.labels).mean())
 
 
 def scores(found: Embedded, temperature: float) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """What else a probe could look at: `python -m recipes.starter.probestudy --data DIR`.
 
-Notable: nothing here is shipped. The image tower is convolutional and opened here for larger
-photographs than it is exported for; beside its features, the cells of its last grid say where
-something is. Sixteen draws of 50 clothing photographs a class are scored on validation, and by
-leave-one-out among themselves, which validation has no part in. Ridge regression as `polymodal
-probe` does it, in its kernel form: each block of features is standardised and weighs the same.
+Notable: the last row is nearly what is shipped (`src/polymodal/models/starter_close.py`).
+The image tower is convolutional and takes squares of any size; beside its features, the cells of
+its last grid say where something is. Sixteen draws of 50 clothing photographs a class are scored
+on validation, and by leave-one-out among themselves, which validation has no part in. Ridge
+regression as `polymodal probe` does it, in its kernel form: each block of features is standardised
+and weighs the same.
 About four minutes of one core. `LOG.md` has the table and what was concluded.
 
 Shapes: N pictures, F features, P cells, C channels or classes.
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -31,20 +31,16 @@ STRENGTHS = np.geomspace(1e-4, 1.0, 9)
 TEMPERATURES = np.geomspace(0.01, 2.0, 40)
 
 
-def tower(size: int) -> Any:
-    """The shipped image tower for photographs of `size` pixels, a multiple of 64."""
-    model = onnx.load(str(WEIGHTS / "embedder" / "image.onnx"))
-    for axis in (1, 2):
-        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
-    del model.graph.value_info[:]
+def tower() -> Any:
+    """The shipped image tower."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options)
+    return ort.InferenceSession(str(WEIGHTS / "embedder" / "image.onnx"), options)
 
 
 def look(paths: list[Path], size: int, mirrored: bool) -> tuple[Floats, Floats]:
     """Features [N, F], and square roots of the grid's cells [N, P * C], left and right averaged."""
-    session = tower(size)
+    session = tower()
     features, cells = [], []
     for path in paths:
         pixels = np.ascontiguousarray(data.load_square(path, size, mirrored))

@@ -71,7 +71,10 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def pixels_first(path: Path) -> None:
-    """Replace the first quantisation by the pixels: a byte p stands for (p - 127) / 128 already."""
+    """Replace the first quantisation by the pixels: a byte p stands for (p - 127) / 128 already.
+
+    Photographs may be of any size, so shapes inside that were true of one size are left out.
+    """
     model = onnx.load(str(path))
     graph = model.graph
     (first,) = [node for node in graph.node if INPUT in node.input]
@@ -82,11 +85,10 @@ def pixels_first(path: Path) -> None:
     position = list(graph.node).index(first)
     graph.node.remove(first)
     graph.node.insert(position, turn)
-    side = graph.input[0].type.tensor_type.shape.dim[2].dim_value
     pixels = helper.make_tensor_value_info(
-        "pixels", onnx.TensorProto.UINT8, ["batch", side, side, 3]
+        "pixels", onnx.TensorProto.UINT8, ["batch", "height", "width", 3]
     )
-    del graph.input[:]
+    del graph.input[:], graph.value_info[:]
     graph.input.append(pixels)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))

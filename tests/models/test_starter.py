@@ -15,8 +15,15 @@ from tokenizers import Tokenizer
 from polymodal.catalog.opening import open_embedder, read_card
 from polymodal.catalog.sources import WeightFolder, find_weights
 from polymodal.errors import DamagedWeights, UsageError
-from polymodal.models.protocols import Calibrated, Embedder, FeatureExtractor
+from polymodal.models.protocols import (
+    Calibrated,
+    CloseLook,
+    CloseLooker,
+    Embedder,
+    FeatureExtractor,
+)
 from polymodal.models.starter import StarterEmbedder, resize_square
+from polymodal.models.starter_close import cells_of
 from tests.models.weights import starter_or_skip
 
 TEXTS = [
@@ -34,9 +41,13 @@ def photographs() -> list[Image.Image]:
     return [Image.fromarray(getattr(skimage.data, name)()) for name in names]
 
 
-def session(name: str) -> onnxruntime.InferenceSession:
+def session(name: str, side_px: int | None = None) -> onnxruntime.InferenceSession:
+    """A tower; with a side, made for photographs of that size alone."""
     content = find_weights("starter").read(f"embedder/{name}.onnx")
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    for axis in ("height", "width") if side_px else ():
+        options.add_free_dimension_override_by_name(axis, side_px)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def test_it_fits_every_protocol_of_an_embedder(starter: StarterEmbedder) -> None:
@@ -59,6 +70,60 @@ def test_pictures_come_out_as_from_the_network_itself(starter: StarterEmbedder) 
     np.testing.assert_allclose(starter.extract_features(batch), outputs[1], atol=1e-3)
     assert outputs[0].shape == (4, card.dimension)
     assert outputs[1].shape == (4, card.features)
+
+
+def test_one_tower_for_all_sizes_gives_the_bits_of_one_for_its_size(
+    starter: StarterEmbedder,
+) -> None:
+    batch = [starter.preprocess(image) for image in photographs()]
+    network = session("image", 256)
+    assert network.get_inputs()[0].shape[1:] == [256, 256, 3]
+    reference = [network.run(["embedding", "features", "grid"], {"pixels": x[None]}) for x in batch]
+    vectors, features = starter.embed_and_extract(batch)
+    grids = starter.embed_and_grid(batch)[1]
+    for row, (vector, feature, grid) in enumerate(reference):
+        np.testing.assert_array_equal(vectors[row], vector[0])
+        np.testing.assert_array_equal(features[row], feature[0])
+        np.testing.assert_array_equal(grids[row], grid[0])
+    assert starter.close_up is not None
+    starter.close_up.extract_features([starter.close_up.preprocess(photographs()[0])])
+    np.testing.assert_array_equal(starter.embed_images(batch), vectors)
+
+
+def test_a_closer_look_is_the_network_on_a_larger_photograph(starter: StarterEmbedder) -> None:
+    close_up = starter.close_up
+    assert isinstance(starter, CloseLooker)
+    assert close_up is not None
+    assert close_up.look == CloseLook(320, 5) == read_card("starter").close_look
+    side = (320, 320)
+    pixels = [
+        np.asarray(ImageOps.fit(each, side, Image.Resampling.BICUBIC)) for each in photographs()
+    ]
+    batch = [close_up.preprocess(image) for image in photographs()]
+    np.testing.assert_array_equal(batch, pixels)
+    found = close_up.extract_features(batch)
+    network = session("image", 320)
+    for row, each in zip(found, pixels, strict=True):
+        features, grid = network.run(["features", "grid"], {"pixels": each[None]})
+        np.testing.assert_array_equal(row[:5840], features[0])
+        places = grid[0].reshape(10, 10, -1).astype(np.float64)
+        top_left = np.concatenate([places[:2, :2], places[:2, 8:]], 1).mean((0, 1))
+        centre = places[4:6, 4:6].mean((0, 1))
+        width = places.shape[2]
+        assert row.shape == (5840 + 15 * width,)
+        cells = row[5840:].reshape(5, 3, width)
+        np.testing.assert_allclose(cells[0, 0], top_left**0.5, atol=1e-4)
+        np.testing.assert_allclose(cells[2, 2], centre**0.5, atol=1e-4)
+    assert close_up.extract_features([]).shape == (0, 0)
+
+
+def test_cells_of_a_mirrored_grid_are_the_same() -> None:
+    grid = np.random.default_rng(0).random((10, 10, 7)).astype(np.float32)
+    mirrored = np.ascontiguousarray(grid[:, ::-1])
+    for cells, columns in ((1, 1), (3, 2), (4, 2), (5, 3)):
+        row = cells_of(grid.reshape(100, 7), cells)
+        assert row.shape == (cells * columns * 7,)
+        np.testing.assert_allclose(cells_of(mirrored.reshape(100, 7), cells), row, atol=1e-6)
 
 
 def test_texts_come_out_as_from_the_network_itself(starter: StarterEmbedder) -> None:

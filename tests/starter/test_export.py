@@ -67,6 +67,18 @@ def test_packed_image_tower_matches_torch(tmp_path):
     assert export.check(image, tmp_path / "image.onnx", {"pixels": pixels[:5]}, 0.9) > 0.98
 
 
+def test_the_image_tower_takes_photographs_of_another_size(tmp_path):
+    image, _ = tiny_towers()
+    pixels = torch.randint(0, 256, (32, SIDE, SIDE, 3), dtype=torch.uint8)
+    export.image_tower(image, pixels.numpy(), tmp_path / "image.onnx")
+    model = onnx.load(str(tmp_path / "image.onnx"))
+    sizes = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == ["batch", "height", "width", ""]
+    assert not model.graph.value_info
+    larger = torch.randint(0, 256, (5, 2 * SIDE, 2 * SIDE, 3), dtype=torch.uint8)
+    assert export.check(image, tmp_path / "image.onnx", {"pixels": larger}, 0.9) > 0.98
+
+
 def test_a_picture_is_the_same_alone_and_in_a_batch(tmp_path):
     image, _ = tiny_towers()
     pixels = torch.randint(0, 256, (16, SIDE, SIDE, 3), dtype=torch.uint8).numpy()

@@ -129,7 +129,7 @@ def test_recall_on_a_part_of_dev_is_as_good_as_the_card_says(embedder):
     from recipes.starter import data, metrics
 
     dev = data.flickr(DATA, "dev")
-    images, _ = embedder.images(dev.paths[:300])
+    images = embedder.images(dev.paths[:300])
     texts = embedder.texts([caption for row in dev.captions[:300] for caption in row])
     found = metrics.retrieval(images, texts)
     assert found["text_to_image_r1"] >= 40

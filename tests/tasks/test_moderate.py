@@ -13,6 +13,7 @@ from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.moderate import moderate
 from polymodal.tasks.policy import Policy, open_policy, parse_policy
 from polymodal.tasks.probe import Probe, train_probe
+from tests.tasks.close import CloseMock
 from tests.tasks.pictures import plain
 
 POLICY = parse_policy(
@@ -155,6 +156,38 @@ def test_a_criterion_with_a_probe_scores_what_the_probe_says(tmp_path: Path) -> 
         assert verdict.scores["red"] == pytest.approx(expected, abs=1e-6)
         assert verdict.approved == (expected >= 0.5)
         assert verdict.findings[0].explanation == f"the probe says {expected:.2f}"
+
+
+def test_close_and_plain_probes_are_asked_side_by_side(tmp_path: Path) -> None:
+    pictures = {name: [plain(name, seed) for seed in range(3)] for name in ("blue", "red")}
+    near = train_probe(CloseMock(), pictures, limits=DEFAULT_LIMITS)
+    assert near.look is not None
+    near.save(tmp_path / "near.probe")
+    reds_and_blues().save(tmp_path / "far.probe")
+    (tmp_path / "p.toml").write_text(
+        "\n".join(
+            f"""
+[[criteria]]
+name = "{name}"
+approve = true
+texts = []
+contrast = []
+probe = {{ file = "{name}.probe", label = "red" }}
+"""
+            for name in ("near", "far")
+        )
+    )
+    policy = open_policy(tmp_path / "p.toml")
+    model = CloseMock()
+    picture = plain("red")
+    ((_, verdict),) = moderate(TextVectors(model), [picture], policy, limits=DEFAULT_LIMITS)
+    assert isinstance(verdict, Verdict)
+    eye = model.close_up
+    closely = near.probabilities(eye.extract_features([eye.preprocess(picture)]))[0, 1]
+    assert verdict.scores["near"] == pytest.approx(closely, abs=1e-6)
+    features = model.extract_features([model.preprocess(picture)])
+    plainly = reds_and_blues().probabilities(features)[0, 1]
+    assert verdict.scores["far"] == pytest.approx(plainly, abs=1e-6)
 
 
 def test_a_probe_of_another_model_gives_way_to_texts_or_refuses(tmp_path: Path) -> None:

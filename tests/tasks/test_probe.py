@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy.stats import binomtest
@@ -12,9 +13,12 @@ from scipy.stats import binomtest
 from polymodal.errors import SpaceMismatch, UsageError
 from polymodal.media.pictures import DEFAULT_LIMITS
 from polymodal.models.mock import MockEmbedder
+from polymodal.models.protocols import CloseLook
 from polymodal.results import Classification
+from polymodal.tasks import probe as module
 from polymodal.tasks.classify import Decision
 from polymodal.tasks.probe import Probe, classify_with_probe, train_probe
+from tests.tasks.close import CloseMock
 from tests.tasks.pictures import plain, save
 
 
@@ -31,9 +35,14 @@ def probe(folder: Path) -> Probe:
     return train_probe(MockEmbedder(), folder, limits=DEFAULT_LIMITS)
 
 
-def first(probe: Probe, picture: object, unknown: float | None = None) -> Classification:
+def first(
+    probe: Probe,
+    picture: object,
+    unknown: float | None = None,
+    model: MockEmbedder | None = None,
+) -> Classification:
     stream = classify_with_probe(
-        MockEmbedder(),
+        model or MockEmbedder(),
         [picture],  # type: ignore[list-item]
         probe,
         Decision(unknown=unknown),
@@ -167,3 +176,61 @@ def test_a_file_that_is_no_probe_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist_cannot_be_written_to(probe: Probe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be written to .*No such file"):
         probe.save(tmp_path / "nowhere" / "p")
+
+
+def test_a_closer_look_is_taken_where_there_is_one_and_kept_in_the_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    trained = train_probe(CloseMock(), folder, limits=DEFAULT_LIMITS)
+    loaded = Probe.load(trained.save(tmp_path / "p"))
+    assert loaded.look == trained.look == CloseLook(64, 2)
+    assert loaded.weights.shape == (6, 3)
+    assert first(loaded, plain("green", 99), model=CloseMock()).label == "green"
+
+
+def test_a_closer_look_cannot_tell_a_picture_from_its_mirror_image(folder: Path) -> None:
+    picture = Image.new("RGB", (64, 64), "red")
+    picture.paste((0, 0, 255), (32, 0, 64, 64))
+    pictures = {"a": [picture, plain("green")], "b": [ImageOps.mirror(picture), plain("green")]}
+    trained = train_probe(CloseMock(), pictures, limits=DEFAULT_LIMITS)
+    assert np.abs(trained.weights).max() < 1e-6
+
+
+def test_a_probe_file_without_a_look_sees_what_an_embedding_sees(
+    probe: Probe, tmp_path: Path
+) -> None:
+    with safe_open(str(probe.save(tmp_path / "old")), framework="numpy") as opened:
+        assert set(opened.metadata()) == {"format", "labels", "space", "temperature", "report"}
+    old = Probe.load(tmp_path / "old")
+    old.check(CloseMock())
+    assert old.look is None
+    assert first(old, plain("green", 9), model=CloseMock()) == first(probe, plain("green", 9))
+
+
+def test_a_probe_that_looks_otherwise_than_the_model_is_refused(folder: Path) -> None:
+    trained = train_probe(CloseMock(), folder, limits=DEFAULT_LIMITS)
+    trained.check(CloseMock())
+    with pytest.raises(UsageError, match=r"looks at 96 px in 2 x 2 cells, and mock looks at 64 px"):
+        replace(trained, look=CloseLook(96, 2)).check(CloseMock())
+    with pytest.raises(UsageError, match="mock has no closer look"):
+        trained.check(MockEmbedder())
+
+
+def test_a_file_with_half_a_look_is_refused(folder: Path, tmp_path: Path) -> None:
+    trained = train_probe(CloseMock(), folder, limits=DEFAULT_LIMITS)
+    content = trained.save(tmp_path / "p").read_bytes()
+    named = content.replace(b"image_size_px", b"image_size_qx")
+    assert named != content
+    (tmp_path / "p").write_bytes(named)
+    with pytest.raises(UsageError, match="p is not a readable probe"):
+        Probe.load(tmp_path / "p")
+
+
+def test_many_pictures_are_not_looked_at_closely(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train_probe(CloseMock(), folder, limits=DEFAULT_LIMITS).look is not None
+    monkeypatch.setattr(module, "MOST_CLOSE", 17)
+    many = train_probe(CloseMock(), folder, limits=DEFAULT_LIMITS)
+    assert many.look is None
+    assert many.weights.shape == (28, 3)

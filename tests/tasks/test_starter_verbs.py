@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import polymodal as pm
 from polymodal.media.pictures import DEFAULT_LIMITS
 from polymodal.models.describing import TextScorer
-from polymodal.models.protocols import FeatureExtractor
+from polymodal.models.protocols import CloseLooker
 from polymodal.runtime.pictures import load_pixels
 from polymodal.tasks.likelihood import LIKELIHOOD_WEIGHT
 from tests.models.weights import data_or_skip, starter_or_skip
@@ -100,12 +100,15 @@ def test_a_probe_is_as_good_as_logistic_regression(suite: pm.Suite) -> None:
     truth = np.array([name for name, paths in test.items() for _ in paths])
     probe = suite.probe(train)
     model = suite.embedder()
-    assert isinstance(model, FeatureExtractor)
+    assert isinstance(model, CloseLooker)
+    close_up = model.close_up
+    assert close_up is not None
+    assert close_up.look == probe.look
 
     def features(classes: dict[str, list[object]]) -> np.ndarray:
         paths = [path for each in classes.values() for path in each]
-        pixels = [load_pixels(suite.embedder(), path, DEFAULT_LIMITS) for path in paths]  # type: ignore[arg-type]
-        return model.extract_features(pixels)
+        pixels = [load_pixels(close_up, path, DEFAULT_LIMITS) for path in paths]  # type: ignore[arg-type]
+        return close_up.extract_features(pixels)
 
     seen, new = features(train), features(test)  # type: ignore[arg-type]
     owners = np.array([name for name, paths in train.items() for _ in paths])

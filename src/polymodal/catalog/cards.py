@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from polymodal.errors import DamagedWeights
+from polymodal.models.protocols import CloseLook
 from polymodal.models.starter import CROPS, FILTERS
 
 __all__ = ["Card", "parse_card"]
@@ -28,6 +29,7 @@ class Card:
         crop: how a picture becomes a square, one of `CROPS`.
         resize: the filter, one of `FILTERS`.
         features: width of the features before the projection.
+        close_look: how close probes may look; None where the tower takes one size alone.
         templates: prompt templates, each with one `{}`.
         kinds: class names that the model knows by their kinds alone, with these.
         prompt: version of the text side's formatting.
@@ -48,6 +50,7 @@ class Card:
     prompt: str
     templates: tuple[str, ...]
     calibration: Mapping[str, float]
+    close_look: CloseLook | None = None
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,9 +82,15 @@ def parse_card(content: bytes, source: str) -> Card:
         prompt=prompts.take("version", str, "1"),
         templates=prompts.templates(),
         calibration=_Section(data, "calibration", source).numbers(),
+        close_look=_close_look(data, source) if "close_look" in data else None,
         kinds=_Section(data, "kinds", source).lists() if "kinds" in data else {},
         scores=data.get("scores", {}),
     )
+
+
+def _close_look(data: Mapping[str, Any], source: str) -> CloseLook:
+    section = _Section(data, "close_look", source)
+    return CloseLook(section.take("image_size", int), section.take("cells", int))
 
 
 class _Section:

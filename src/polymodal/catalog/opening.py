@@ -119,6 +119,7 @@ def _starter(weights: WeightFolder, device: Device) -> Embedder:
         resize=card.resize,
         max_tokens=card.max_tokens,
         calibration=_calibration(card, source),
+        close_look=card.close_look,
     )
     return StarterEmbedder(spec, weights.read, device=device)
 

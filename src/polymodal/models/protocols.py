@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibrated",
     "Calibration",
+    "CloseLook",
+    "CloseLooker",
+    "CloseUp",
     "Device",
     "Embedder",
+    "Eye",
     "FeatureExtractor",
     "Generator",
     "ModelRequest",
@@ -115,6 +119,59 @@ class FeatureExtractor(Protocol):
 
     def embed_and_extract(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
         """What `embed_images` and `extract_features` give, from one pass."""
+        ...
+
+
+class Eye(Protocol):
+    """How a picture gets to a model; every embedder is one."""
+
+    @property
+    def image_size_px(self) -> int:
+        """The longer side, in pixels, beyond which a larger picture adds nothing."""
+        ...
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """An upright RGB picture to the model's input; called from several threads at once."""
+        ...
+
+
+class CloseUp(Eye, Protocol):
+    """A closer look at pictures than an embedding takes, which a probe gains from."""
+
+    @property
+    def look(self) -> CloseLook:
+        """How close."""
+        ...
+
+    def extract_features(self, batch: Sequence[Pixels]) -> Vector:
+        """What `preprocess` of this eye gave to float32 features, shape (n, f)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CloseLook:
+    """How close a look is.
+
+    Attributes:
+        image_size_px: side of the square that is looked at.
+        cells: parts of it, each way, of which features are kept apart.
+    """
+
+    image_size_px: int
+    cells: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.image_size_px} px in {self.cells} x {self.cells} cells"
+
+
+@runtime_checkable
+class CloseLooker(Protocol):
+    """A feature extractor that may have a closer look, too."""
+
+    @property
+    def close_up(self) -> CloseUp | None:
+        """None where it has none."""
         ...
 
 

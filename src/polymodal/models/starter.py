@@ -18,8 +18,9 @@ import numpy as np
 
 from polymodal.errors import DamagedWeights
 from polymodal.models.precision import check_device, onnx_gpu
-from polymodal.models.protocols import Device, Pixels
+from polymodal.models.protocols import CloseLook, Device, Pixels
 from polymodal.models.resident import Resident
+from polymodal.models.starter_close import StarterCloseUp
 from polymodal.models.vectors import CutWarning, require_words
 from polymodal.profiling import profiled
 from polymodal.results import Space, Vector
@@ -81,6 +82,7 @@ class StarterSpec:
             longer side, "pad" adds grey.
         resize: the filter, one of `FILTERS`.
         max_tokens: longest text, special tokens included.
+        close_look: how close probes may look; None where the tower takes one size alone.
     """
 
     space: Space
@@ -89,10 +91,14 @@ class StarterSpec:
     resize: str
     max_tokens: int
     calibration: StarterCalibration
+    close_look: CloseLook | None = None
 
 
 class StarterEmbedder:
-    """Fits `Embedder`, `Calibrated` and `FeatureExtractor`. Safe to use from several threads."""
+    """Fits `Embedder`, `Calibrated`, `FeatureExtractor` and `CloseLooker`.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self, spec: StarterSpec, read: Callable[[str], bytes], *, device: Device = "auto"
@@ -152,6 +158,18 @@ class StarterEmbedder:
             return self.embed_images(batch), self.extract_features(batch)
         vectors, features = self._run_images(batch, ["embedding", "features"], 0)
         return vectors, features
+
+    @cached_property
+    def close_up(self) -> StarterCloseUp | None:
+        """See `CloseLooker.close_up`."""
+        spec, look = self._spec, self._spec.close_look
+        if look is None:
+            return None
+        return StarterCloseUp(
+            look,
+            lambda image: resize_square(image, look.image_size_px, spec.crop, spec.resize),
+            lambda batch: self._run_images(batch, ["features", "grid"], 0),
+        )
 
     def embed_and_grid(self, batch: Sequence[Pixels]) -> tuple[Vector, Vector]:
         """Vectors as `embed_images` gives them, and float32 features of places from the same pass.

@@ -14,18 +14,18 @@ import numpy as np
 
 from polymodal.errors import MediaError, PolicyError, SpaceMismatch, UsageError
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
-from polymodal.models.protocols import Embedder, FeatureExtractor, Pixels
+from polymodal.models.protocols import CloseUp, Embedder, FeatureExtractor, Pixels
 from polymodal.results import Finding, Provenance, Vector, Verdict
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.texts import TextVectors
 from polymodal.tasks.calibration import calibration_of, provenance_of
 from polymodal.tasks.measure import SIDE_PX, measurable, measure
 from polymodal.tasks.policy import Criterion, Examples, Policy, open_policy
-from polymodal.tasks.probe import Probe
+from polymodal.tasks.probe import Probe, close_up_of
 
 __all__ = ["Policy", "measured_margins", "moderate", "open_policy"]
 
-_Look = Callable[[Sequence[Pixels]], tuple[Vector, Sequence[Vector | None]]]
+_Look = Callable[[Sequence["_Seen"]], "list[_Known]"]
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,38 @@ class _Question:
     probe: Probe | None = None
     note: str = ""
 
-    def asked(self, vector: Vector, features: Vector | None, temperature: float) -> float | None:
+    def asked(self, known: _Known, temperature: float) -> float | None:
         """The model's word, 0 to 1; None where it is not asked."""
         if self.probe is not None and self.criterion.probe is not None:
+            features = known.features if self.probe.look is None else known.close
             assert features is not None
             column = self.probe.labels.index(self.criterion.probe.label)
             return float(self.probe.probabilities(features[None])[0, column])
         if self.texts is None or self.contrast is None:
             return None
-        return _words(self.texts @ vector, self.contrast @ vector, temperature)
+        return _words(self.texts @ known.vector, self.contrast @ known.vector, temperature)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a picture: the model's input, and the measured numbers by name."""
+    """What is kept of a picture: the model's input, and the measured numbers by name.
+
+    Attributes:
+        close: input of the model's closer look, where a probe asks for it.
+    """
 
     pixels: Pixels
     measured: dict[str, float]
+    close: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the model gives of a picture; features where probes ask for them, close or not."""
+
+    vector: Vector
+    features: Vector | None
+    close: Vector | None
 
 
 def moderate(
@@ -66,29 +81,34 @@ def moderate(
     asked = [criterion.measure.name for criterion in policy.criteria if criterion.measure]
     temperature = calibration_of(embedder).classify_temperature
     provenance = provenance_of(embedder, (policy.name,))
-    target_px = max(embedder.image_size_px, SIDE_PX if asked else 0)
+    probes = [each.probe for each in questions if each.probe]
+    close_up = close_up_of(embedder) if any(probe.look for probe in probes) else None
+    target_px = max(
+        embedder.image_size_px,
+        SIDE_PX if asked else 0,
+        close_up.image_size_px if close_up else 0,
+    )
 
     def prepare(source: ImageInput) -> _Seen:
         picture = open_picture(source, target_px=target_px, limits=limits)
         ready = measurable(picture)
         numbers = {name: measure(name, ready) for name in asked}
-        return _Seen(embedder.preprocess(picture.image), numbers)
+        close = close_up.preprocess(picture.image) if close_up else None
+        return _Seen(embedder.preprocess(picture.image), numbers, close)
 
-    look = _look(embedder, features=any(each.probe for each in questions))
+    look = _look(embedder, close_up, features=any(probe.look is None for probe in probes))
 
-    def infer(batch: Sequence[_Seen]) -> list[tuple[_Seen, Vector, Vector | None]]:
-        vectors, features = look([seen.pixels for seen in batch])
-        return list(zip(batch, vectors, features, strict=True))
+    def infer(batch: Sequence[_Seen]) -> list[tuple[_Seen, _Known]]:
+        return list(zip(batch, look(batch), strict=True))
 
     for source, outcome in pipelined(images, prepare, infer):
         if isinstance(outcome, MediaError):
             yield source, outcome
             continue
         assert not isinstance(outcome, Exception)
-        seen, vector, features = outcome
+        seen, known = outcome
         findings = tuple(
-            _find(each, each.asked(vector, features, temperature), seen.measured)
-            for each in questions
+            _find(each, each.asked(known, temperature), seen.measured) for each in questions
         )
         yield source, _verdict(picture_name(source), policy, findings, provenance)
 
@@ -151,15 +171,21 @@ def _probe(policy: Policy, criterion: str, examples: Examples) -> Probe:
     return probe
 
 
-def _look(embedder: Embedder, *, features: bool) -> _Look:
-    """What gives vectors of pictures, and what a probe sees of them where one is asked."""
+def _look(embedder: Embedder, close_up: CloseUp | None, *, features: bool) -> _Look:
+    """What gives vectors of pictures, and what probes see of them where they are asked."""
 
-    def look(batch: Sequence[Pixels]) -> tuple[Vector, Sequence[Vector | None]]:
+    def look(batch: Sequence[_Seen]) -> list[_Known]:
+        none: list[Vector | None] = [None] * len(batch)
+        pixels = [seen.pixels for seen in batch]
         if features and isinstance(embedder, FeatureExtractor):
-            vectors, extracted = embedder.embed_and_extract(batch)
-            return vectors, list(extracted)
-        vectors = embedder.embed_images(batch)
-        return vectors, list(vectors) if features else [None] * len(batch)
+            vectors, found = embedder.embed_and_extract(pixels)
+            extracted = list(found)
+        else:
+            vectors = embedder.embed_images(pixels)
+            extracted = list(vectors) if features else none
+        near = [seen.close for seen in batch if seen.close is not None]
+        close = list(close_up.extract_features(near)) if close_up else none
+        return [_Known(*each) for each in zip(vectors, extracted, close, strict=True)]
 
     return look
 

@@ -2,18 +2,19 @@
 
 Notable: training is closed-form (`tasks/linear.py`), so it takes seconds, needs no further package
 and gives the same probe every time; by a recipe it is logistic regression (`tasks/logistic.py`),
-to compare features by the protocol of a paper. A probe is one safetensors file: the weights, and
-in its header the labels, the model's space and the report. No pickle.
+to compare features by the protocol of a paper. A few pictures are looked at more closely where the
+model can (`CloseUp`). A probe is one safetensors file: the weights, and in its header the labels,
+the model's space, how close a look it needs and the report. No pickle.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,15 @@ from PIL import Image, ImageOps
 from polymodal.errors import MediaError, UsageError
 from polymodal.media.files import find_files
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
-from polymodal.models.protocols import Embedder, FeatureExtractor, Pixels
+from polymodal.models.protocols import (
+    CloseLook,
+    CloseLooker,
+    CloseUp,
+    Embedder,
+    Eye,
+    FeatureExtractor,
+    Pixels,
+)
 from polymodal.results import (
     Classification,
     ItemError,
@@ -33,18 +42,22 @@ from polymodal.results import (
 )
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.intervals import wilson
-from polymodal.runtime.pictures import embed_pictures
+from polymodal.runtime.pictures import load_pixels
 from polymodal.tasks.calibration import Doubles, provenance_of
 from polymodal.tasks.classify import Decision, decide
 from polymodal.tasks.linear import fit_linear, predict
 from polymodal.tasks.logistic import fit_logistic
 from polymodal.training.probe_recipe import LinearProbeRecipe
 
-__all__ = ["Probe", "classify_with_probe", "train_probe"]
+__all__ = ["Probe", "classify_with_probe", "close_up_of", "train_probe"]
 
 FORMAT = "polymodal probe 1"
 MINIMUM = 2
 """Pictures a class must have: one to hold out and one to learn from."""
+MOST_CLOSE = 1000
+"""Pictures that are looked at closely; of more, the features would take too much memory."""
+
+_Sight: TypeAlias = tuple[Eye, Callable[[Sequence[Pixels]], Vector]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class Probe:
         weights: float32, shape (features, labels).
         bias: float32, shape (labels,).
         report: cross-validated accuracy, pictures a label, failed inputs.
+        look: how close a look at a picture it needs; None: the one that an embedding takes.
     """
 
     labels: tuple[str, ...]
@@ -63,9 +77,15 @@ class Probe:
     bias: Vector
     temperature: float
     report: ProbeReport
+    look: CloseLook | None = None
 
     def check(self, embedder: Embedder) -> None:
-        """Raise `SpaceMismatch` unless the probe was trained on this model."""
+        """Refuse a model on which the probe was not trained.
+
+        Raises:
+            SpaceMismatch: it is another model, or another revision of it.
+            UsageError: it does not look as closely as the probe was trained to.
+        """
         self.space.require_same(
             embedder.space,
             f"use a probe with {embedder.space.model}",
@@ -76,6 +96,13 @@ class Probe:
                 else f": {self.space.model} has changed since (another revision)."
             ),
         )
+        close_up = close_up_of(embedder)
+        if self.look is not None and (close_up is None or close_up.look != self.look):
+            can = f"looks at {close_up.look}" if close_up else "has no closer look"
+            raise UsageError(
+                f"the probe ({', '.join(self.labels)}) looks at {self.look}, and"
+                f" {embedder.space.model} {can}. Train it again on this model."
+            )
 
     def probabilities(self, features: Vector) -> Doubles:
         """Calibrated probabilities, shape (n, labels)."""
@@ -96,6 +123,7 @@ class Probe:
             "space": json.dumps(self.space.to_dict()),
             "temperature": repr(self.temperature),
             "report": json.dumps(report),
+            **({"look": json.dumps(asdict(self.look))} if self.look else {}),
         }
         file = Path(path)
         part = file.with_name(f".{file.name}.{os.getpid()}.part")
@@ -132,6 +160,8 @@ class Probe:
                     bias=bias,
                     temperature=float(metadata["temperature"]),
                     report=_report(json.loads(metadata["report"])),
+                    # Files from before there was a closer look have no such key.
+                    look=CloseLook(**json.loads(metadata["look"])) if "look" in metadata else None,
                 )
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, UsageError):
@@ -148,8 +178,8 @@ def train_probe(
 ) -> Probe:
     """Train on a folder with a subfolder a class, or on label -> pictures.
 
-    Every picture counts with its mirror image. Pictures that cannot be opened are left out and
-    listed in the report.
+    Every picture counts with its mirror image. Up to `MOST_CLOSE` are looked at closely where the
+    model can. Pictures that cannot be opened are left out and listed in the report.
 
     Args:
         recipe: logistic regression on the pictures as they are, by these values.
@@ -160,7 +190,13 @@ def train_probe(
     """
     classes, missing = _classes(source)
     pictures = [(number, item) for number, items in enumerate(classes.values()) for item in items]
-    features, owners, errors = _features(embedder, pictures, limits, mirrored=recipe is None)
+    few = recipe is None and len(pictures) <= MOST_CLOSE
+    close_up = close_up_of(embedder) if few else None
+    look = close_up.look if close_up else None
+    sight = _sight(embedder, look)
+    features, owners, errors = _features(
+        sight, pictures, limits, mirrored=recipe is None, averaged=look is not None
+    )
     labels = tuple(classes)
     counts = np.bincount(owners, minlength=len(labels)) if owners else np.zeros(len(labels), int)
     errors = (*missing, *errors)
@@ -175,7 +211,7 @@ def train_probe(
         errors=errors,
         provenance=provenance_of(embedder),
     )
-    return Probe(labels, embedder.space, weights, bias, temperature, report)
+    return Probe(labels, embedder.space, weights, bias, temperature, report, look)
 
 
 def _head(
@@ -200,8 +236,10 @@ def classify_with_probe(
 ) -> Iterator[tuple[ImageInput, Classification | MediaError]]:
     """Yield `(picture, classification)` for each picture, in order, lazily."""
     provenance = provenance_of(embedder)
-    extract = _extractor(embedder)
-    for source, outcome in embed_pictures(embedder, images, limits, infer=extract):
+    eye, extract = _sight(embedder, probe.look)
+    for source, outcome in pipelined(
+        images, lambda source: load_pixels(eye, source, limits), lambda batch: list(extract(batch))
+    ):
         if isinstance(outcome, MediaError):
             yield source, outcome
             continue
@@ -210,10 +248,19 @@ def classify_with_probe(
         yield source, decide(source, probe.labels, scores, decision, provenance)
 
 
-def _extractor(embedder: Embedder) -> Any:
+def close_up_of(embedder: Embedder) -> CloseUp | None:
+    """The model's closer look, where it has one."""
+    return embedder.close_up if isinstance(embedder, CloseLooker) else None
+
+
+def _sight(embedder: Embedder, look: CloseLook | None) -> _Sight:
+    """What a probe sees pictures by: how they get to the model, and what it gives of them."""
+    close_up = close_up_of(embedder)
+    if look is not None and close_up is not None:
+        return close_up, close_up.extract_features
     if isinstance(embedder, FeatureExtractor):
-        return embedder.extract_features
-    return embedder.embed_images
+        return embedder, embedder.extract_features
+    return embedder, embedder.embed_images
 
 
 def _classes(
@@ -243,23 +290,31 @@ def _classes(
 
 
 def _features(
-    embedder: Embedder,
+    sight: _Sight,
     pictures: Sequence[tuple[int, ImageInput]],
     limits: Limits,
     *,
     mirrored: bool,
+    averaged: bool,
 ) -> tuple[Vector, list[int], tuple[ItemError, ...]]:
-    """Features of each picture, and its mirror image, shape (pictures, 1 or 2, features)."""
+    """Features of each picture, and its mirror image, shape (pictures, 1 or 2, features).
+
+    Args:
+        averaged: over the two: half the memory, and a probe as good.
+    """
+
+    eye, extract = sight
 
     def prepare(item: tuple[int, ImageInput]) -> tuple[Pixels, ...]:
-        picture = open_picture(item[1], target_px=embedder.image_size_px, limits=limits)
+        picture = open_picture(item[1], target_px=eye.image_size_px, limits=limits)
         image: Image.Image = picture.image
         views = (image, ImageOps.mirror(image)) if mirrored else (image,)
-        return tuple(embedder.preprocess(view) for view in views)
+        return tuple(eye.preprocess(view) for view in views)
 
     def infer(batch: Sequence[tuple[Pixels, ...]]) -> list[Vector]:
-        rows = _extractor(embedder)([pixels for views in batch for pixels in views])
-        return list(rows.reshape(len(batch), 1 + mirrored, -1))
+        rows = extract([pixels for views in batch for pixels in views])
+        views = rows.reshape(len(batch), 1 + mirrored, -1)
+        return list(views.mean(1, keepdims=True) if averaged else views)
 
     rows: list[Vector] = []
     owners: list[int] = []
