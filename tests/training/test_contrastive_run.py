@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,65 @@ def test_a_run_killed_and_resumed_ends_bit_for_bit_as_one_that_was_not(
             assert torch.equal(value, other["optimiser"]["state"][name][key]), (name, key)
 
 
+def test_a_moving_average_is_what_is_kept_and_goes_on_where_it_was(checkpoint, data, tmp_path):
+    values = ["ema=0.5", 'rates=[["*",0.01]]', "save_every=1", "keep_last=9"]
+    run(checkpoint, data, tmp_path / "run", *values)
+    states = [
+        torch.load(tmp_path / "run" / "checkpoints" / f"step-{step:08d}.pt") for step in range(1, 7)
+    ]
+    average = {f"encoder.model.{name}": value for name, value in weights(checkpoint).items()}
+    for step, state in enumerate(states, 1):
+        rate = min(0.5, (1 + step) / (10 + step))
+        for name, before in average.items():
+            if name in state["model"]:
+                average[name] = rate * before + (1 - rate) * state["model"][name]
+    matrices = [name for name in average if name in states[-1]["model"] and average[name].ndim > 1]
+    assert len(matrices) > 20
+    final = weights(tmp_path / "run")
+    for name in matrices:
+        kept = states[-1]["average"][name]
+        torch.testing.assert_close(kept, average[name])
+        assert not torch.allclose(kept, states[-1]["model"][name])
+        assert torch.equal(kept, final[name.removeprefix("encoder.model.")])
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    for step in (5, 6):
+        (tmp_path / "again" / "checkpoints" / f"step-{step:08d}.pt").unlink()
+    run(checkpoint, data, tmp_path / "again", *values, resume=True)
+    assert not changed(final, weights(tmp_path / "again"))
+
+
+def test_tensorboard_reads_what_is_logged(checkpoint, data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(checkpoint, data, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "rate", "samples_per_s", "data_wait", "peak_memory_mb"):
+        found = [(each.step, each.value) for each in events.Scalars(name)]
+        assert [step for step, _ in found] == [2, 4, 6]
+        assert [value for _, value in found] == pytest.approx([line[name] for line in lines])
+
+
+def test_compiled_towers_learn_as_plain_ones_do(checkpoint, data, tmp_path, monkeypatch):
+    """All that is compiled is traced; the code that inductor would make of it takes minutes."""
+    real, compiled = torch.nn.Module.compile, []
+
+    def traced(module):
+        compiled.append(module)
+        real(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    values = ["chunks=2", 'rates=[["*",0.001]]', "steps=3"]
+    run(checkpoint, data, tmp_path / "plain", *values)
+    assert not compiled
+    run(checkpoint, data, tmp_path / "compiled", *values, "compile=true")
+    assert len(compiled) == 1
+    plain, other = (weights(tmp_path / name) for name in ("plain", "compiled"))
+    assert changed(weights(checkpoint), plain)
+    for name, value in plain.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_resuming_with_other_values_lists_them(checkpoint, data, tmp_path):
     run(checkpoint, data, tmp_path / "run", "steps=2")
     with pytest.raises(UsageError, match=r"(?s)steps: 2 -> 4.*decay: 0.1 -> 0.2.*accept-changes"):
@@ -176,11 +236,12 @@ def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
         ('rates=[["encoder.model.text*",1e-4]]', "no pattern in `rates` covers the parameter"),
         ('rates=[["*",1e-4],["encoder.*",1]]', "'encoder.\\*' in `rates` covers no parameter"),
         ('rates=[["*",null]]', "nothing to train"),
+        (["loss=sigmoid", "label_smoothing=0.1"], "label_smoothing is for the loss infonce"),
     ],
 )
 def test_values_that_cannot_work_are_refused(checkpoint, data, tmp_path, value, said):
     with pytest.raises(UsageError, match=said):
-        run(checkpoint, data, tmp_path / "run", value)
+        run(checkpoint, data, tmp_path / "run", *([value] if isinstance(value, str) else value))
 
 
 def test_unknown_names_come_with_the_nearest(checkpoint, data, tmp_path):

@@ -102,6 +102,8 @@ class ContrastiveRun:
             )
         if self.source is None:
             raise UsageError(f"{recipe.name} starts from a checkpoint: name it with -m.")
+        if recipe.loss == "sigmoid" and recipe.label_smoothing:
+            raise UsageError("label_smoothing is for the loss infonce: leave it out, or set it to 0.")
         tower = load_towers(self.source, smallest=recipe.smallest_crop)
         if tower.sigmoid != (recipe.loss == "sigmoid"):
             trained = "sigmoid" if tower.sigmoid else "infonce"

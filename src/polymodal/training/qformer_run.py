@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.errors import UsageError
 from polymodal.models.hub_loading import Source
 from polymodal.training.bridge_recipes import QFormerRecipe
-from polymodal.training.contrastive_task import autocast, check_batch, recalls_of
+from polymodal.training.contrastive_task import autocast, check_batch, recalls_of, spread
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.loading import Batch, Loader, PairSamples
 from polymodal.training.pairs import Pairs
 from polymodal.training.pictures import Preparation
 from polymodal.training.qformer_model import QFormerParts, start_qformer
-from polymodal.training.ranks import ranks
+from polymodal.training.ranks import gathered, largest_over_ranks, mean_over_ranks, ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.runfolder import begun, write_card
 from polymodal.training.trainer import Trainer, steps_of
@@ -33,7 +34,7 @@ VALIDATED = 32
 
 @dataclass
 class QFormerTask:
-    """Fits `Task`. `model` is a `StageOne`.
+    """Fits `Task`. `model` is a `StageOne`, wrapped for its ranks.
 
     Attributes:
         validation: None measures nothing.
@@ -48,11 +49,16 @@ class QFormerTask:
 
     def step(self, batch: Batch, scale: float) -> Tensor:
         """See `Task.step`."""
+        pixels, ids_BS, mask_BS = batch.inputs
+        room = largest_over_ranks(ids_BS.shape[1]) - ids_BS.shape[1]
+        ids_BS = F.pad(ids_BS, (0, room), value=int(self.parts.tokenizer.pad_token_id))
+        mask_BS = F.pad(mask_BS, (0, room))
+        offset = ranks().rank * len(ids_BS)
         with autocast(self.recipe, self.device):
-            losses = self.model(*batch.inputs)
+            losses = self.model(pixels, ids_BS, mask_BS, gather=gathered, offset=offset)
         total: Tensor = losses.total
         (total * scale).backward()
-        return total.detach()
+        return mean_over_ranks(total)
 
     def after_step(self) -> None:
         """See `Task.after_step`."""
@@ -113,11 +119,12 @@ class QFormerRun:
             UsageError: recipe, parts and data do not fit each other.
         """
         check_batch(self.recipe, 1)
-        if ranks().world > 1:
+        if self.recipe.sharding != "copies":
+            raise UsageError("a Q-Former is small and trained in copies: leave `sharding` out.")
+        if self.recipe.recompute:
             raise UsageError(
-                "a Q-Former is trained by one process: its contrast compares the pairs of one"
-                " process's batch, and several would make it another loss. Start it without"
-                " torchrun."
+                "a Q-Former keeps its activations, and there is no recomputing them: leave"
+                " `recompute` out, or set a smaller `batch` or more processes."
             )
         self.parts = start_qformer(self.recipe, self.vision, self.text)
         self.groups = parameter_groups(self.parts.model, self.recipe.rates, self.recipe.decay)
@@ -160,13 +167,14 @@ class QFormerRun:
         """
         how = {"resume": resume, "accept_changes": accept_changes}
         run = begun(folder, say, self.recipe, self._about(), **how)
-        model = self.parts.model.to(self.device)
+        model = spread(self.parts.model.to(self.device), self.recipe, self.device)
         task = QFormerTask(
             model, self.loader, self.device, self.recipe, self.parts, self._held_out()
         )
         scores = Trainer(task, self.recipe, run).run()
-        self.parts.save(folder)
-        write_card(folder, run.record, scores)
+        if ranks().first:
+            self.parts.save(folder)
+            write_card(folder, run.record, scores)
         return scores
 
     def _held_out(self) -> PairSamples | None:

@@ -232,7 +232,9 @@ class Trainer:
             state["random_cuda"] = of_all_ranks(torch.cuda.get_rng_state(self.task.device))
         if self.average:
             self.average.swap()
-            state["average"] = get_model_state_dict(model, options=WHOLE)
+            kept = get_model_state_dict(model, options=WHOLE)
+            # On a CPU these are the weights themselves, which the next line puts back.
+            state["average"] = {name: value.clone() for name, value in kept.items()}
             self.average.swap()
         return state
 
