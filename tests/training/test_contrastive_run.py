@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from polymodal import TrainingError, UsageError
 from polymodal.models.hub_loading import Source
@@ -220,6 +221,28 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(checkpoint, data, tmp_path, m
     assert [each.name for each in folder.iterdir()] == ["step-00000002.pt"]
 
 
+def test_a_disk_that_is_full_at_the_end_leaves_a_run_that_is_resumed(
+    checkpoint, data, tmp_path, monkeypatch
+):
+    def full(*arguments, **options):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    run(checkpoint, data, tmp_path / "whole")
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
+    with pytest.raises(TrainingError, match=r"run cannot be written to \(.*No space.*--resume"):
+        run(checkpoint, data, tmp_path / "run")
+    monkeypatch.undo()
+    run(checkpoint, data, tmp_path / "run", resume=True)
+    assert not changed(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_a_full_disk_while_reporting_says_so(checkpoint, data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"No space left on device.*intact"):
+        run(checkpoint, data, tmp_path / "run")
+
+
 def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
     task = the_run(checkpoint, data, "validate_every=2", "steps=10")
     task.validation = task.data
@@ -236,7 +259,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
         ('rates=[["encoder.model.text*",1e-4]]', "no pattern in `rates` covers the parameter"),
         ('rates=[["*",1e-4],["encoder.*",1]]', "'encoder.\\*' in `rates` covers no parameter"),
         ('rates=[["*",null]]', "nothing to train"),
-        (["loss=sigmoid", "label_smoothing=0.1"], "label_smoothing is for the loss infonce"),
+        (["loss=sigmoid", "label_smoothing=0.1"], "label_smoothing is for loss=infonce"),
     ],
 )
 def test_values_that_cannot_work_are_refused(checkpoint, data, tmp_path, value, said):

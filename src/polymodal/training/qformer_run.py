@@ -23,7 +23,7 @@ from polymodal.training.pictures import Preparation
 from polymodal.training.qformer_model import QFormerParts, start_qformer
 from polymodal.training.ranks import gathered, largest_over_ranks, mean_over_ranks, ranks
 from polymodal.training.rates import parameter_groups
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.trainer import Trainer, steps_of
 
 __all__ = ["QFormerRun", "QFormerTask"]
@@ -173,8 +173,9 @@ class QFormerRun:
         )
         scores = Trainer(task, self.recipe, run).run()
         if ranks().first:
-            self.parts.save(folder)
-            write_card(folder, run.record, scores)
+            with saving(folder):
+                self.parts.save(folder)
+                write_card(folder, run.record, scores)
         return scores
 
     def _held_out(self) -> PairSamples | None:

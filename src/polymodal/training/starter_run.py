@@ -32,7 +32,7 @@ from polymodal.training.pairs import Pair, Pairs
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import StarterRecipe, starter_finetune
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.starter_head import StarterHead, append_head
 from polymodal.training.trainer import Trainer, steps_of
 
@@ -229,8 +229,10 @@ class StarterRun:
         run.report(0, before)
         scores = Trainer(task, self.recipe, run).run()
         self.model.eval()
-        self._write(folder, task, {**_suffixed(before, "before"), **scores})
-        write_card(folder, run.record, {**_suffixed(before, "before"), **scores})
+        measured = {**_suffixed(before, "before"), **scores}
+        with saving(folder):
+            self._write(folder, task, measured)
+            write_card(folder, run.record, measured)
         return scores
 
     def _write(self, folder: Path, task: _Task, scores: dict[str, float]) -> None:
