@@ -17,6 +17,7 @@ from polymodal import TrainingError, UsageError
 from polymodal.models.hub_loading import Source
 from polymodal.models.tensorfiles import find_weight_files
 from polymodal.training.contrastive_run import ContrastiveRun
+from polymodal.training.contrastive_task import ContrastiveTask
 from polymodal.training.pairs import open_pairs
 from polymodal.training.recipes import CONTRASTIVE, clip_finetune, recipe_called
 from polymodal.training.settings import overridden
@@ -81,6 +82,7 @@ def test_fitting_raises_what_is_validated(checkpoint, data, tmp_path):
     said = []
     task.run(tmp_path / "run", said.append)
     scores = [float(line.split()[-1]) for line in said if "zero_shot" in line]
+    assert sum(line.startswith("step 0: zero_shot") for line in said) == 1  # before any step
     assert scores[0] < 60
     assert scores[-1] > 90
 
@@ -249,6 +251,13 @@ def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
     task.run(tmp_path / "run", lambda line: None)
     names = sorted(each.name for each in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["best.pt", "step-00000008.pt", "step-00000010.pt"]
+
+
+def test_the_best_is_the_best_of_those_that_were_measured(checkpoint, data, tmp_path, monkeypatch):
+    scores = iter([9.0, 8.0, 7.0, 6.0])  # before, and after the steps 3, 6 and 7
+    monkeypatch.setattr(ContrastiveTask, "validate", lambda task: {"score": next(scores)})
+    run(checkpoint, data, tmp_path / "run", "validate_every=3", "save_every=2", "steps=7")
+    assert torch.load(tmp_path / "run" / "checkpoints" / "best.pt")["step"] == 6
 
 
 @pytest.mark.parametrize(

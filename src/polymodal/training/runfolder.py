@@ -58,7 +58,8 @@ def saving(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{folder} cannot be written to ({getattr(error, 'strerror', None) or error}); its"
-            " checkpoints are intact. Free some space, then start again with --resume."
+            " checkpoints are intact. Free some space, then start again; --resume goes on with what"
+            " was begun."
         ) from error
 
 
@@ -156,10 +157,11 @@ class RunFolder:
                 )
         wait_for_all()  # the first writes what the others have looked at
         if self._writes:
-            self.path.mkdir(parents=True, exist_ok=True)
-            beside = file.with_suffix(".part")
-            beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            beside.replace(file)
+            with saving(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                beside = file.with_suffix(".part")
+                beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                beside.replace(file)
 
     def report(self, step: int, values: Mapping[str, Any]) -> None:
         """A line in the log, on the screen and, of numbers, in TensorBoard."""

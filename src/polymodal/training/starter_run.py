@@ -226,7 +226,6 @@ class StarterRun:
         self.model.eval()
         with torch.no_grad():
             before = task.validate()
-        run.report(0, before)
         scores = Trainer(task, self.recipe, run).run()
         self.model.eval()
         measured = {**_suffixed(before, "before"), **scores}
