@@ -49,13 +49,9 @@ class QFormerTask:
 
     def step(self, batch: Batch, scale: float) -> Tensor:
         """See `Task.step`."""
-        pixels, ids_BS, mask_BS = batch.inputs
-        room = largest_over_ranks(ids_BS.shape[1]) - ids_BS.shape[1]
-        ids_BS = F.pad(ids_BS, (0, room), value=int(self.parts.tokenizer.pad_token_id))
-        mask_BS = F.pad(mask_BS, (0, room))
-        offset = ranks().rank * len(ids_BS)
+        inputs, others = _among_ranks(batch, self.parts)
         with autocast(self.recipe, self.device):
-            losses = self.model(pixels, ids_BS, mask_BS, gather=gathered, offset=offset)
+            losses = self.model(*inputs, **others)
         total: Tensor = losses.total
         (total * scale).backward()
         return mean_over_ranks(total)
@@ -95,6 +91,15 @@ class QFormerTask:
             with autocast(self.recipe, self.device):
                 found.append(self.parts.model.pretraining.text_vectors(ids, mask).float())
         return torch.cat(found)
+
+
+def _among_ranks(batch: Batch, parts: QFormerParts) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """What `StageOne` takes of this rank's pairs: texts of one length on all, and how to gather."""
+    pixels, ids_BS, mask_BS = batch.inputs
+    room = largest_over_ranks(ids_BS.shape[1]) - ids_BS.shape[1]
+    ids_BS = F.pad(ids_BS, (0, room), value=int(parts.tokenizer.pad_token_id))
+    inputs = (pixels, ids_BS, F.pad(mask_BS, (0, room)))
+    return inputs, {"gather": gathered, "offset": ranks().rank * len(ids_BS)}
 
 
 def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
@@ -141,11 +146,13 @@ class QFormerRun:
     def estimate(self) -> Estimate:
         """Parameters, memory and time, from one batch that is really run."""
         batch = next(self.loader.from_step(0, 1)).to(self.device)
+        inputs, others = _among_ranks(batch, self.parts)
         with autocast(self.recipe, self.device):
             return estimate(
                 self.parts.model.to(self.device).train(),
-                batch.inputs,
+                inputs,
                 self.groups,
+                others=others,
                 steps=steps_of(self.recipe, self.loader),
                 passes=1,
                 ema=bool(self.recipe.ema),
