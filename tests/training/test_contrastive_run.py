@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from polymodal import TrainingError, UsageError
 from polymodal.models.hub_loading import Source
 from polymodal.models.tensorfiles import find_weight_files
 from polymodal.training.contrastive_run import ContrastiveRun
+from polymodal.training.contrastive_task import ContrastiveTask
 from polymodal.training.pairs import open_pairs
 from polymodal.training.recipes import CONTRASTIVE, clip_finetune, recipe_called
 from polymodal.training.settings import overridden
@@ -79,6 +82,7 @@ def test_fitting_raises_what_is_validated(checkpoint, data, tmp_path):
     said = []
     task.run(tmp_path / "run", said.append)
     scores = [float(line.split()[-1]) for line in said if "zero_shot" in line]
+    assert sum(line.startswith("step 0: zero_shot") for line in said) == 1  # before any step
     assert scores[0] < 60
     assert scores[-1] > 90
 
@@ -108,6 +112,65 @@ def test_a_run_killed_and_resumed_ends_bit_for_bit_as_one_that_was_not(
     for name, state in one["optimiser"]["state"].items():
         for key, value in state.items():
             assert torch.equal(value, other["optimiser"]["state"][name][key]), (name, key)
+
+
+def test_a_moving_average_is_what_is_kept_and_goes_on_where_it_was(checkpoint, data, tmp_path):
+    values = ["ema=0.5", 'rates=[["*",0.01]]', "save_every=1", "keep_last=9"]
+    run(checkpoint, data, tmp_path / "run", *values)
+    states = [
+        torch.load(tmp_path / "run" / "checkpoints" / f"step-{step:08d}.pt") for step in range(1, 7)
+    ]
+    average = {f"encoder.model.{name}": value for name, value in weights(checkpoint).items()}
+    for step, state in enumerate(states, 1):
+        rate = min(0.5, (1 + step) / (10 + step))
+        for name, before in average.items():
+            if name in state["model"]:
+                average[name] = rate * before + (1 - rate) * state["model"][name]
+    matrices = [name for name in average if name in states[-1]["model"] and average[name].ndim > 1]
+    assert len(matrices) > 20
+    final = weights(tmp_path / "run")
+    for name in matrices:
+        kept = states[-1]["average"][name]
+        torch.testing.assert_close(kept, average[name])
+        assert not torch.allclose(kept, states[-1]["model"][name])
+        assert torch.equal(kept, final[name.removeprefix("encoder.model.")])
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    for step in (5, 6):
+        (tmp_path / "again" / "checkpoints" / f"step-{step:08d}.pt").unlink()
+    run(checkpoint, data, tmp_path / "again", *values, resume=True)
+    assert not changed(final, weights(tmp_path / "again"))
+
+
+def test_tensorboard_reads_what_is_logged(checkpoint, data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(checkpoint, data, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "rate", "samples_per_s", "data_wait", "peak_memory_mb"):
+        found = [(each.step, each.value) for each in events.Scalars(name)]
+        assert [step for step, _ in found] == [2, 4, 6]
+        assert [value for _, value in found] == pytest.approx([line[name] for line in lines])
+
+
+def test_compiled_towers_learn_as_plain_ones_do(checkpoint, data, tmp_path, monkeypatch):
+    """All that is compiled is traced; the code that inductor would make of it takes minutes."""
+    real, compiled = torch.nn.Module.compile, []
+
+    def traced(module):
+        compiled.append(module)
+        real(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    values = ["chunks=2", 'rates=[["*",0.001]]', "steps=3"]
+    run(checkpoint, data, tmp_path / "plain", *values)
+    assert not compiled
+    run(checkpoint, data, tmp_path / "compiled", *values, "compile=true")
+    assert len(compiled) == 1
+    plain, other = (weights(tmp_path / name) for name in ("plain", "compiled"))
+    assert changed(weights(checkpoint), plain)
+    for name, value in plain.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_resuming_with_other_values_lists_them(checkpoint, data, tmp_path):
@@ -160,12 +223,41 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(checkpoint, data, tmp_path, m
     assert [each.name for each in folder.iterdir()] == ["step-00000002.pt"]
 
 
+def test_a_disk_that_is_full_at_the_end_leaves_a_run_that_is_resumed(
+    checkpoint, data, tmp_path, monkeypatch
+):
+    def full(*arguments, **options):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    run(checkpoint, data, tmp_path / "whole")
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
+    with pytest.raises(TrainingError, match=r"run cannot be written to \(.*No space.*--resume"):
+        run(checkpoint, data, tmp_path / "run")
+    monkeypatch.undo()
+    run(checkpoint, data, tmp_path / "run", resume=True)
+    assert not changed(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_a_full_disk_while_reporting_says_so(checkpoint, data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"No space left on device.*intact"):
+        run(checkpoint, data, tmp_path / "run")
+
+
 def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
     task = the_run(checkpoint, data, "validate_every=2", "steps=10")
     task.validation = task.data
     task.run(tmp_path / "run", lambda line: None)
     names = sorted(each.name for each in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["best.pt", "step-00000008.pt", "step-00000010.pt"]
+
+
+def test_the_best_is_the_best_of_those_that_were_measured(checkpoint, data, tmp_path, monkeypatch):
+    scores = iter([9.0, 8.0, 7.0, 6.0])  # before, and after the steps 3, 6 and 7
+    monkeypatch.setattr(ContrastiveTask, "validate", lambda task: {"score": next(scores)})
+    run(checkpoint, data, tmp_path / "run", "validate_every=3", "save_every=2", "steps=7")
+    assert torch.load(tmp_path / "run" / "checkpoints" / "best.pt")["step"] == 6
 
 
 @pytest.mark.parametrize(
@@ -176,11 +268,12 @@ def test_the_last_checkpoints_and_the_best_are_kept(checkpoint, data, tmp_path):
         ('rates=[["encoder.model.text*",1e-4]]', "no pattern in `rates` covers the parameter"),
         ('rates=[["*",1e-4],["encoder.*",1]]', "'encoder.\\*' in `rates` covers no parameter"),
         ('rates=[["*",null]]', "nothing to train"),
+        (["loss=sigmoid", "label_smoothing=0.1"], "label_smoothing is for loss=infonce"),
     ],
 )
 def test_values_that_cannot_work_are_refused(checkpoint, data, tmp_path, value, said):
     with pytest.raises(UsageError, match=said):
-        run(checkpoint, data, tmp_path / "run", value)
+        run(checkpoint, data, tmp_path / "run", *([value] if isinstance(value, str) else value))
 
 
 def test_unknown_names_come_with_the_nearest(checkpoint, data, tmp_path):

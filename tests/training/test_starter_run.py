@@ -126,3 +126,14 @@ def test_too_few_items_to_hold_some_out_says_so(tmp_path):
             [],
             print,
         )
+
+
+@pytest.mark.parametrize("value", ["precision=bfloat16", "compile=true", "loss=sigmoid"])
+def test_values_that_would_change_nothing_are_refused(tmp_path, value):
+    tiny.class_folders(tmp_path / "data", each=2)
+    recipe = overridden(starter_finetune(), [*VALUES, value])
+    with pytest.raises(UsageError, match=f"so `{value.partition('=')[0]}` changes nothing here"):
+        StarterRun(
+            recipe, open_embedder("starter"), find_weights("starter").read,
+            open_pairs(tmp_path / "data"), None, [], lambda line: None,
+        )  # fmt: skip

@@ -127,9 +127,11 @@ class StageOne(PreTrainedModel):
         self.vision_model.eval()
         return self
 
-    def forward(self, pixels: Tensor, ids_BS: Tensor, mask_BS: Tensor) -> QFormerLosses:
-        """The losses of B pairs; see `QFormerPretraining`."""
-        losses: QFormerLosses = self.pretraining(self.see(pixels), ids_BS, mask_BS)
+    def forward(
+        self, pixels: Tensor, ids_BS: Tensor, mask_BS: Tensor, **others: Any
+    ) -> QFormerLosses:
+        """The losses of B pairs; see `QFormerPretraining`, which takes the `others`."""
+        losses: QFormerLosses = self.pretraining(self.see(pixels), ids_BS, mask_BS, **others)
         return losses
 
 

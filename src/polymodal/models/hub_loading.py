@@ -6,6 +6,7 @@ that is an error, since such a model answers, and answers nonsense.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,12 +71,14 @@ def transformers(name: str) -> Any:
     """
     try:
         import torch  # noqa: F401
-        import transformers as library
+        import transformers  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f"{name} runs on transformers and torch. Run: pip install 'polymodal[hub]'"
         ) from error
-    return library
+    # It puts another module in its place while it is imported, and a thread that waited for that
+    # is given the first one, in which nothing is.
+    return sys.modules["transformers"]
 
 
 def _library(source: Source) -> Any:

@@ -26,7 +26,7 @@ from polymodal.training.pictures import Preparation
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import ClipRecipe, ContrastiveRecipe
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.towers import (
     Tower,
     clip_from_nothing,
@@ -102,6 +102,8 @@ class ContrastiveRun:
             )
         if self.source is None:
             raise UsageError(f"{recipe.name} starts from a checkpoint: name it with -m.")
+        if recipe.loss == "sigmoid" and recipe.label_smoothing:
+            raise UsageError("label_smoothing is for loss=infonce: leave one of the two out.")
         tower = load_towers(self.source, smallest=recipe.smallest_crop)
         if tower.sigmoid != (recipe.loss == "sigmoid"):
             trained = "sigmoid" if tower.sigmoid else "infonce"
@@ -164,8 +166,9 @@ class ContrastiveRun:
         scores = Trainer(task, self.recipe, run).run()
         weights = get_model_state_dict(model["encoder"], options=WHOLE)
         if ranks().first:
-            self.tower.save(folder, weights, model["loss"])
-            write_card(folder, run.record, scores)
+            with saving(folder):
+                self.tower.save(folder, weights, model["loss"])
+                write_card(folder, run.record, scores)
         return scores
 
     def _model(self, encoder: nn.Module) -> nn.ModuleDict:

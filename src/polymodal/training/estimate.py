@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,12 @@ def estimate(
     steps: int,
     passes: float,
     ema: bool,
+    others: Mapping[str, Any] | None = None,
 ) -> Estimate:
     """Run the model forward and backward on one part of a batch, twice, and measure the second.
 
     Args:
-        part: what the model is called with.
+        part, others: what the model is called with.
         groups: of the optimiser: what is trained.
         passes: parts a step, a second forward pass counted as a third of one.
     """
@@ -77,7 +78,7 @@ def estimate(
         kept.clear()
         began = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            made = model(*part)
+            made = model(*part, **(others or {}))
         sum(each.float().sum() for each in made).backward()
         if next(model.parameters()).is_cuda:
             torch.cuda.synchronize()

@@ -27,7 +27,7 @@ from polymodal.training.llava_task import AnswerLoss, LlavaTask
 from polymodal.training.loading import Loader
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.towers import recompute_activations
 from polymodal.training.trainer import WHOLE, Trainer, steps_of
 
@@ -133,8 +133,9 @@ class LlavaRun:
         if self.adapted is None or (self.recipe.sharding == "shards" and ranks().world > 1):
             state = get_model_state_dict(model, options=WHOLE)
         if ranks().first:
-            self._save(folder, state)
-            write_card(folder, run.record, scores)
+            with saving(folder):
+                self._save(folder, state)
+                write_card(folder, run.record, scores)
         return scores
 
     def _save(self, folder: Path, state: dict[str, Any] | None) -> None:

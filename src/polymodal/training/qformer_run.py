@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.errors import UsageError
 from polymodal.models.hub_loading import Source
 from polymodal.training.bridge_recipes import QFormerRecipe
-from polymodal.training.contrastive_task import autocast, check_batch, recalls_of
+from polymodal.training.contrastive_task import autocast, check_batch, recalls_of, spread
 from polymodal.training.estimate import Estimate, estimate
 from polymodal.training.loading import Batch, Loader, PairSamples
 from polymodal.training.pairs import Pairs
 from polymodal.training.pictures import Preparation
 from polymodal.training.qformer_model import QFormerParts, start_qformer
-from polymodal.training.ranks import ranks
+from polymodal.training.ranks import gathered, largest_over_ranks, mean_over_ranks, ranks
 from polymodal.training.rates import parameter_groups
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.trainer import Trainer, steps_of
 
 __all__ = ["QFormerRun", "QFormerTask"]
@@ -33,7 +34,7 @@ VALIDATED = 32
 
 @dataclass
 class QFormerTask:
-    """Fits `Task`. `model` is a `StageOne`.
+    """Fits `Task`. `model` is a `StageOne`, wrapped for its ranks.
 
     Attributes:
         validation: None measures nothing.
@@ -48,11 +49,12 @@ class QFormerTask:
 
     def step(self, batch: Batch, scale: float) -> Tensor:
         """See `Task.step`."""
+        inputs, others = _among_ranks(batch, self.parts)
         with autocast(self.recipe, self.device):
-            losses = self.model(*batch.inputs)
+            losses = self.model(*inputs, **others)
         total: Tensor = losses.total
         (total * scale).backward()
-        return total.detach()
+        return mean_over_ranks(total)
 
     def after_step(self) -> None:
         """See `Task.after_step`."""
@@ -91,6 +93,15 @@ class QFormerTask:
         return torch.cat(found)
 
 
+def _among_ranks(batch: Batch, parts: QFormerParts) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """What `StageOne` takes of this rank's pairs: texts of one length on all, and how to gather."""
+    pixels, ids_BS, mask_BS = batch.inputs
+    room = largest_over_ranks(ids_BS.shape[1]) - ids_BS.shape[1]
+    ids_BS = F.pad(ids_BS, (0, room), value=int(parts.tokenizer.pad_token_id))
+    inputs = (pixels, ids_BS, F.pad(mask_BS, (0, room)))
+    return inputs, {"gather": gathered, "offset": ranks().rank * len(ids_BS)}
+
+
 def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[at : at + VALIDATED] for at in range(0, len(items), VALIDATED)]
 
@@ -113,11 +124,12 @@ class QFormerRun:
             UsageError: recipe, parts and data do not fit each other.
         """
         check_batch(self.recipe, 1)
-        if ranks().world > 1:
+        if self.recipe.sharding != "copies":
+            raise UsageError("a Q-Former is small and trained in copies: leave `sharding` out.")
+        if self.recipe.recompute:
             raise UsageError(
-                "a Q-Former is trained by one process: its contrast compares the pairs of one"
-                " process's batch, and several would make it another loss. Start it without"
-                " torchrun."
+                "a Q-Former keeps its activations, and there is no recomputing them: leave"
+                " `recompute` out, or set a smaller `batch` or more processes."
             )
         self.parts = start_qformer(self.recipe, self.vision, self.text)
         self.groups = parameter_groups(self.parts.model, self.recipe.rates, self.recipe.decay)
@@ -134,11 +146,13 @@ class QFormerRun:
     def estimate(self) -> Estimate:
         """Parameters, memory and time, from one batch that is really run."""
         batch = next(self.loader.from_step(0, 1)).to(self.device)
+        inputs, others = _among_ranks(batch, self.parts)
         with autocast(self.recipe, self.device):
             return estimate(
                 self.parts.model.to(self.device).train(),
-                batch.inputs,
+                inputs,
                 self.groups,
+                others=others,
                 steps=steps_of(self.recipe, self.loader),
                 passes=1,
                 ema=bool(self.recipe.ema),
@@ -160,13 +174,15 @@ class QFormerRun:
         """
         how = {"resume": resume, "accept_changes": accept_changes}
         run = begun(folder, say, self.recipe, self._about(), **how)
-        model = self.parts.model.to(self.device)
+        model = spread(self.parts.model.to(self.device), self.recipe, self.device)
         task = QFormerTask(
             model, self.loader, self.device, self.recipe, self.parts, self._held_out()
         )
         scores = Trainer(task, self.recipe, run).run()
-        self.parts.save(folder)
-        write_card(folder, run.record, scores)
+        if ranks().first:
+            with saving(folder):
+                self.parts.save(folder)
+                write_card(folder, run.record, scores)
         return scores
 
     def _held_out(self) -> PairSamples | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = [
     "Ranks",
     "gathered",
+    "largest_over_ranks",
     "mean_over_ranks",
     "of_all_ranks",
     "ranks",
@@ -94,6 +95,11 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def largest_over_ranks(value: int) -> int:
+    """The largest of the ranks' numbers, the same on each."""
+    return max(int(each) for each in of_all_ranks(torch.tensor(value)))
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

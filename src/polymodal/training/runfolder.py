@@ -12,16 +12,17 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import UsageError
+from polymodal.errors import TrainingError, UsageError
 from polymodal.training.ranks import ranks, wait_for_all
 from polymodal.training.settings import Recipe, differences
 
-__all__ = ["RunFolder", "begun", "recorded", "write_card"]
+__all__ = ["RunFolder", "begun", "recorded", "saving", "write_card"]
 
 PACKAGES = ("polymodal", "torch", "transformers", "peft", "numpy", "pillow")
 FREE = {"workers", "log_every", "validate_every", "save_every", "keep_last"}
@@ -41,6 +42,25 @@ def recorded(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
         "git": _git_state(),
         "command": sys.argv,
     }
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Say what a disk that refuses means for the run.
+
+    Raises:
+        TrainingError: the disk refused (full, read-only); the checkpoints are intact.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{folder} cannot be written to ({getattr(error, 'strerror', None) or error}); its"
+            " checkpoints are intact. Free some space, then start again; --resume goes on with what"
+            " was begun."
+        ) from error
 
 
 def write_card(folder: Path, record: Mapping[str, Any], scores: Mapping[str, float]) -> None:
@@ -137,25 +157,27 @@ class RunFolder:
                 )
         wait_for_all()  # the first writes what the others have looked at
         if self._writes:
-            self.path.mkdir(parents=True, exist_ok=True)
-            beside = file.with_suffix(".part")
-            beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            beside.replace(file)
+            with saving(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                beside = file.with_suffix(".part")
+                beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                beside.replace(file)
 
     def report(self, step: int, values: Mapping[str, Any]) -> None:
         """A line in the log, on the screen and, of numbers, in TensorBoard."""
         if not self._writes:
             return
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+        with saving(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         shown = [f"{name} {_shown(value)}" for name, value in values.items()]
         self._say(f"step {step}: " + ", ".join(shown))
         writer = self._writer()
         if writer is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    writer.add_scalar(name, value, step)
-            writer.flush()
+            with saving(self.path):
+                for name, value in values.items():
+                    if isinstance(value, int | float):
+                        writer.add_scalar(name, value, step)
+                writer.flush()
 
     def _writer(self) -> Any:
         if self._events is None:
@@ -165,7 +187,8 @@ class RunFolder:
                 self._events = False
                 self._say("note: for TensorBoard's view of the run: pip install tensorboard")
             else:
-                self._events = SummaryWriter(str(self.path / "events"))
+                with saving(self.path):
+                    self._events = SummaryWriter(str(self.path / "events"))
         return self._events or None
 
 

@@ -31,8 +31,8 @@ from polymodal.training.loading import Batch, Loader, Sample
 from polymodal.training.pairs import Pair, Pairs
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
-from polymodal.training.recipes import StarterRecipe
-from polymodal.training.runfolder import begun, write_card
+from polymodal.training.recipes import StarterRecipe, starter_finetune
+from polymodal.training.runfolder import begun, saving, write_card
 from polymodal.training.starter_head import StarterHead, append_head
 from polymodal.training.trainer import Trainer, steps_of
 
@@ -40,6 +40,8 @@ __all__ = ["StarterRun"]
 
 CARD_FILE = "embedder/card.toml"
 READ = 32
+UNUSED = ("loss", "precision", "recompute", "compile", "sharding", "workers", "smallest_crop")
+"""Values of other contrastive training that have no meaning for a head."""
 HELD_OUT = 7
 """Every so-manyth item measures and calibrates where no validation data is given."""
 
@@ -158,6 +160,12 @@ class StarterRun:
         if ranks().world > 1:
             raise UsageError("the starter's head is fitted by one process: run without torchrun.")
         check_batch(self.recipe, self.recipe.chunks)
+        for name in UNUSED:
+            if getattr(self.recipe, name) != getattr(starter_finetune(), name):
+                raise UsageError(
+                    f"the starter's head is small and its towers run once before, so `{name}`"
+                    " changes nothing here: leave it out."
+                )
         train, held_out = self.data, self.validation
         if held_out is None:
             train, held_out = _split(self.data)
@@ -218,11 +226,12 @@ class StarterRun:
         self.model.eval()
         with torch.no_grad():
             before = task.validate()
-        run.report(0, before)
         scores = Trainer(task, self.recipe, run).run()
         self.model.eval()
-        self._write(folder, task, {**_suffixed(before, "before"), **scores})
-        write_card(folder, run.record, {**_suffixed(before, "before"), **scores})
+        measured = {**_suffixed(before, "before"), **scores}
+        with saving(folder):
+            self._write(folder, task, measured)
+            write_card(folder, run.record, measured)
         return scores
 
     def _write(self, folder: Path, task: _Task, scores: dict[str, float]) -> None:

@@ -106,6 +106,8 @@ class Trainer:
             self._restore(self.checkpoints.load(steps[-1]))
         meter = _Meter(self.task.loader.batch, self.task.device)
         scores: dict[str, float] = {}
+        if not self.step:
+            self._validate()  # what a gain is measured from
         self.task.model.train()
         for batch in meter.timed(self.task.loader.from_step(self.step, self.steps)):
             loss = self._step(batch.to(self.task.device))
@@ -115,10 +117,11 @@ class Trainer:
             if last or self.step % self.recipe.log_every == 0:
                 values = {"loss": float(loss), "rate": self.optimiser.param_groups[0]["lr"]}
                 self.folder.report(self.step, values | meter.read() | self._skipped())
-            if last or _due(self.step, self.recipe.validate_every):
+            measured = last or _due(self.step, self.recipe.validate_every)
+            if measured:
                 scores = self._validate()
             if last or _due(self.step, self.recipe.save_every):
-                self._save(scores)
+                self._save(scores if measured else {})
                 meter.restart()
         if self.average:
             self.average.swap()  # the average is what is kept
@@ -232,7 +235,9 @@ class Trainer:
             state["random_cuda"] = of_all_ranks(torch.cuda.get_rng_state(self.task.device))
         if self.average:
             self.average.swap()
-            state["average"] = get_model_state_dict(model, options=WHOLE)
+            kept = get_model_state_dict(model, options=WHOLE)
+            # On a CPU these are the weights themselves, which the next line puts back.
+            state["average"] = {name: value.clone() for name, value in kept.items()}
             self.average.swap()
         return state
 
