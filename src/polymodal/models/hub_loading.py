@@ -20,7 +20,7 @@ from polymodal.errors import (
     NotEnoughMemory,
 )
 from polymodal.models.fitting import is_out_of_memory
-from polymodal.models.precision import AS_IT_IS, Precision
+from polymodal.models.precision import AS_IT_IS, Precision, keep_unpacked
 from polymodal.models.tensorfiles import WeightFiles, read_json
 from polymodal.models.trust import needs_code
 
@@ -115,7 +115,7 @@ def load_model(
     """
     library = _library(source)
     own = _own_tower(source)
-    settings = precision.settings(source.name, dtype, source.weights)
+    settings = precision.settings(source.name, dtype)
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
@@ -137,6 +137,7 @@ def load_model(
     if own is not None:
         own.attach(list(model.modules()), source.folder)
     model.eval().requires_grad_(False)
+    keep_unpacked(model)
     _read_in(model, precision)
     return model
 
