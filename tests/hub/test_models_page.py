@@ -10,6 +10,7 @@ import pytest
 from polymodal.catalog.choices import choice_of
 from polymodal.catalog.hub import known_checkpoints
 from polymodal.catalog.shapes import shape_of
+from polymodal.catalog.speech import read_speech_models
 from polymodal.models.hub_families import CONTRASTIVE, FAMILIES
 from tests.hub.conftest import FAMILIES as TESTED
 
@@ -45,6 +46,17 @@ def test_its_licence_is_that_of_the_card(row: list[str]) -> None:
     card = known_checkpoints()[row[1].strip("`")]
     assert row[2] == card["verbs"]
     assert re.split("; ", row[4])[0] == card["licence"]
+
+
+def test_whisper_has_a_row_with_its_card_s_licence_and_memory() -> None:
+    (line,) = re.findall(r"^\| Whisper .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    _, name, verbs, memory, licence, _ = (each.strip() for each in line.strip("|").split("|"))
+    cards = {card.transformers: card for card in read_speech_models()}
+    card = cards[name.strip("`")]
+    whole, half, eight = (float(each) for each in re.findall(r"\d+\.\d+", memory))
+    for size, each in ((4, whole), (2, half), (1, eight)):
+        assert each == pytest.approx(size * card.parameters / 1e9, abs=0.06)
+    assert (verbs, licence.split(";")[0]) == ("speech", card.licence)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)

@@ -7,7 +7,7 @@ that is an error, since such a model answers, and answers nonsense.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,16 @@ def load_model(
             weights_only=True,
             device_map=_placed(source, device, dtype, precision),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             **settings,
+        )
+    if report["mismatched_keys"]:
+        tensor, has, asked = min(report["mismatched_keys"])
+        more = len(report["mismatched_keys"]) - 1
+        raise DamagedWeights(
+            f"the weights in {_files(source)} do not have the shapes that"
+            f" {source.folder / 'config.json'} asks for: {tensor} is {_shape(has)}, not"
+            f" {_shape(asked)}{f'; and {more} more' if more else ''}. They do not belong together."
         )
     missing = sorted(report["missing_keys"])
     if missing:
@@ -224,11 +233,6 @@ def _translated(source: Source) -> Iterator[None]:
                 f"{source.folder / 'config.json'}: this version of transformers does not know the"
                 " model. A newer one may: pip install -U transformers"
             ) from error
-        if "mismatch" in whole:
-            raise DamagedWeights(
-                f"the weights in {_files(source)} do not have the shapes that"
-                f" {source.folder / 'config.json'} asks for: {said}"
-            ) from error
         raise DamagedWeights(
             f"the checkpoint in {source.folder} cannot be loaded ({type(error).__name__}: {said})."
             " Copy or download it again."
@@ -265,6 +269,10 @@ def quietly(library: Any) -> Iterator[None]:
 def _files(source: Source) -> str:
     files = source.weights.files
     return str(files[0]) if len(files) == 1 else f"{source.folder} ({len(files)} files)"
+
+
+def _shape(numbers: Iterable[int]) -> str:
+    return " x ".join(map(str, numbers))
 
 
 def _short(error: Exception) -> str:
