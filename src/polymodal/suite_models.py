@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from polymodal.catalog.names import full_name
 from polymodal.errors import UsageError
 from polymodal.suite_parts import SuiteParts
 
@@ -37,7 +38,8 @@ class LoadedModels(SuiteParts):
         Returns:
             What was unloaded.
         """
-        return self._pool.unload(name)
+        found = self._pool.unload(name)
+        return found if found or name is None else self._pool.unload(full_name(name))
 
     @cached_property
     def _pool(self) -> Pool:

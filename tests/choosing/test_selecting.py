@@ -350,3 +350,14 @@ def test_an_unknown_model_suggests_the_nearest() -> None:
     done = run("select", "--task", "search", "-m", "google/siglp2-base-patch16-224")
     assert done.exit_code == 3
     assert "'google/siglip2-base-patch16-224'" in done.stderr
+
+
+def test_a_known_model_whose_memory_nothing_here_tells_is_not_taken_for_one_without_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    done = run("select", "--task", "vqa", "-m", "idefics2-8b")
+    assert done.exit_code == 3
+    assert "Run: polymodal models pull HuggingFaceM4/idefics2-8b" in done.stderr

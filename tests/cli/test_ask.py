@@ -28,6 +28,14 @@ def test_a_json_line_for_every_picture_and_question(polymodal, photographs):
     assert again.stdout == ran.stdout
 
 
+def test_one_picture_together_is_asked_about_as_it_is(polymodal, photographs):
+    asked = (photographs / "chelsea.png", "-q", "Is there a cat?", "--json")
+    alone = polymodal("ask", *asked, mock=False)
+    assert polymodal("ask", *asked, "--together", mock=False).stdout == alone.stdout
+    both = polymodal("ask", photographs, *asked[1:], "--together", mock=False)
+    assert (both.code, both.lines[0]["kind"]) == (1, "UnsupportedMedia")
+
+
 def test_a_table_is_printed_for_a_person(polymodal, photographs):
     ran = polymodal("ask", photographs, "-q", "Is there a cat?", "--threshold", "0", mock=False)
     assert ran.code == 0

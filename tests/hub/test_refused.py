@@ -262,3 +262,10 @@ def test_a_clip_of_the_old_kind_is_read_as_transformers_reads_it(clip: Path) -> 
     got = open_embedder(str(clip), device="cpu").embed_texts(texts)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
     assert abs(float(got[0] @ got[1])) < 0.999
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_hub_that_was_given_up_is_not_asked_again_behind_the_caller_s_back() -> None:
+    with pytest.raises(pm.ModelUnavailable, match="refused"):
+        open_embedder("org/name")
+    assert "polymodal-hub" not in {each.name for each in threading.enumerate()}

@@ -181,6 +181,14 @@ def test_unloading_leaves_what_is_in_use() -> None:
     assert [each.model for each in pool.unload("a")] == ["a"]
 
 
+def test_a_suite_unloads_a_checkpoint_by_its_short_name_too(tmp_path: Path) -> None:
+    suite = pm.Suite(home=tmp_path)
+    held = part(suite._pool, "google/siglip2-base-patch16-224")
+    use(held)
+    assert len(suite.unload("siglip2-base-patch16-224")) == 1
+    assert suite.models() == []
+
+
 def test_who_waits_for_room_gets_it_when_the_other_is_done() -> None:
     pool = Pool(int(1.5 * BIG))
     a, b = (part(pool, name, least=BIG) for name in "ab")

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from polymodal import ModelUnavailable, UsageError
 from polymodal.catalog.checkpoints import kind_of
-from polymodal.catalog.estimate import visual_tokens
 from polymodal.catalog.shapes import shape_of
+from polymodal.catalog.visual import visual_tokens
 from polymodal.cli.app import app
 from polymodal.models.hub_loading import load_model
 from polymodal.nn.merging import merge
@@ -193,7 +193,7 @@ def test_a_run_learns_in_the_parts_it_should_and_its_folder_loads_again(
         unseen = plain(input_ids=ids, pixel_values=-pixels).logits
         assert not torch.allclose(first, unseen, atol=1e-6)  # it looks
     config = json.loads((folder / "config.json").read_text())
-    assert visual_tokens(config) == loaded.eyes.tokens
+    assert visual_tokens(config, (64, 48)).tokens == loaded.eyes.tokens
     parts = plain.model
     bridge = [parts.multi_modal_projector, *([parts.gated] if name == "flamingo" else [])]
     assert shape_of(config).bridge == sum(p.numel() for part in bridge for p in part.parameters())
@@ -317,6 +317,8 @@ def test_the_commands_build_train_and_answer(root, tmp_path):
         *("-o", tmp_path / "q", "--dry-run", *few),
     )
     assert "trained" in said
+    own = ("train", "qformer", captions, "--vision", "starter", "--text", root / "bert")
+    assert "starter is no checkpoint of transformers" in cli(*own, "-o", tmp_path / "q", code=2)
     how = ("--vision", root / "siglip", "--language", root / "llama", "-o", tmp_path / "nano")
     start = ("train", "align", talk, "--recipe", "nanovlm", *how)
     wrong = cli(*start, *few, "--set", "factr=2", code=2)

@@ -182,6 +182,9 @@ def test_grids_and_towers_that_do_not_fit_are_refused(root, tmp_path):
     llava = load_llava(tiny_llava.source(root / "whole"))
     with pytest.raises(UsageError, match="1 or more each"):
         llava.tiled([(0, 2)], 0)
+    for wrong in ("grids=[1,2]", "grids=[[1,2,3]]", 'grids=[["a",2]]', "betas=[0.9]"):
+        with pytest.raises(UsageError, match="does not fit: it is"):
+            overridden(recipe_of(ALIGN, "llava15_stage1"), [wrong])
     llava.model.config.vision_config.image_size = 64
     with pytest.raises(UsageError, match=r"cannot see tiles: it gives 16 tokens .* of 64 px"):
         llava.tiled(GRIDS, 0)

@@ -20,9 +20,10 @@ from typing import Any
 from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at
 from polymodal.catalog.known import show
+from polymodal.catalog.known_openclip import is_openclip
 from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.visual import processing_of
-from polymodal.errors import PolymodalError, UsageError, did_you_mean
+from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
 
 __all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
 
@@ -164,7 +165,8 @@ def choice_of(name: str) -> Choice:
     """The model of any name that `-m` takes.
 
     Raises:
-        ModelUnavailable: no model is called that; with the nearest names.
+        ModelUnavailable: no model is called that, with the nearest names; it is known, but nothing
+            that says what memory it takes is on this machine.
     """
     name = full_name(name)
     if name == "starter":
@@ -175,6 +177,11 @@ def choice_of(name: str) -> Choice:
     if listed is not None:
         return _listed(listed)
     known = show(name)
+    if known.folder is None and (hub.is_hub_id(name) or is_openclip(name)):
+        raise ModelUnavailable(
+            f"{name} is not on this machine, so what memory it takes is not known. Run: polymodal"
+            f" models pull {name}"
+        )
     if known.folder is None or not is_checkpoint_name(name):
         tasks = VECTORS if "vectors" in known.does else (*WRITING, "video")
         return Choice(

@@ -84,6 +84,9 @@ def fetch_config(name: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     _require_network(name)
+    # A download tries again for half a minute, long after it was given up here; this asks once.
+    address = library.hf_hub_url(repo, CONFIG, revision=revision)
+    _reached(name, lambda: library.get_hf_file_metadata(address, timeout=REACH_S))
 
     address = library.hf_hub_url(repo, CONFIG, revision=revision)
 

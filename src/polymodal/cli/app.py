@@ -243,7 +243,7 @@ _nest(
 )
 _nest(
     "train",
-    "Train on your own data: contrastive, align, instruct, qformer.",
+    "Train on your data: contrastive, align, instruct, qformer.",
     train.contrastive,
     train_llava.align,
     train_llava.instruct,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +20,6 @@ __all__ = ["models_plan", "models_select", "models_validate"]
 
 SHOWN_REASONS = 3
 LICENCES = ("any", "permissive")
-WIDTH = 80
 ADDRESS = re.compile(r"https://(github\.com/[\w.-]+/[\w.-]+)/blob/([0-9a-f]{40})/(?:\S*/)?(\S+)")
 """A file on GitHub at a commit: 150 characters that a terminal shows in 60."""
 
@@ -139,7 +136,7 @@ def _print_selection(selection: Selection, out: Output) -> None:
         for left in selection.rejected:
             reasons.setdefault(left.reason, []).append(left.name)
         for reason, names in reasons.items():
-            _wrapped(out, f"{reason}: {', '.join(names)}", "  ")
+            out.wrapped(f"{reason}: {', '.join(names)}", "  ")
 
 
 def _print_legend(selection: Selection, out: Output) -> None:
@@ -150,10 +147,10 @@ def _print_legend(selection: Selection, out: Output) -> None:
         starred = any(_of_another_test(each, selection) for each in shown)
         other = "; * of another test, not comparable" if starred else ""
         whose = "measured by this project" if own else "published"
-        _wrapped(out, f"score: {selection.metric}, {whose}{other}", "")
+        out.wrapped(f"score: {selection.metric}, {whose}{other}")
     apis = [each.choice.name for each in selection.ranked if _unknown_api(each)]
     if apis:
-        _wrapped(out, f"behind an API, no score known: {', '.join(apis)}", "")
+        out.wrapped(f"behind an API, no score known: {', '.join(apis)}")
 
 
 def _unknown_api(each: Candidate) -> bool:
@@ -164,26 +161,16 @@ def _print_reasons(each: Candidate, out: Output) -> None:
     out.text()
     out.text(each.choice.name)
     for reason in each.for_:
-        _wrapped(out, reason, "  + ")
+        out.wrapped(_shortened(reason), "  + ")
     for reason in each.against:
-        _wrapped(out, reason, "  - ")
+        out.wrapped(_shortened(reason), "  - ")
     if each.choice.note:
-        _wrapped(out, each.choice.note, "    ")
+        out.wrapped(each.choice.note, "    ")
 
 
-def _wrapped(out: Output, text: str, start: str) -> None:
-    """A text over as many lines as it needs, under `start`; an address stays in one piece."""
-    shown = ADDRESS.sub(lambda found: f"{found[1]} {found[3]} at {found[2][:7]}", text)
-    rest = " " * max(2, len(start))
-    for line in textwrap.wrap(
-        shown,
-        shutil.get_terminal_size((WIDTH, 24)).columns - 1,
-        initial_indent=start,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ):
-        out.text(line)
+def _shortened(text: str) -> str:
+    """Addresses of files on GitHub as a terminal has room for them."""
+    return ADDRESS.sub(lambda found: f"{found[1]} {found[3]} at {found[2][:7]}", text)
 
 
 def _score(each: Candidate, selection: Selection) -> str:
@@ -267,7 +254,7 @@ def _print_validation(found: Validation, out: Output) -> None:
         f"same answers: {100 * found.agreement:.1f} % ({100 * found.agreement_low:.1f} to"
         f" {100 * found.agreement_high:.1f}) of {found.base.count} items of {found.base.data}"
     )
-    _wrapped(out, f"{found.verdict}: {found.reason}", "")
+    out.wrapped(f"{found.verdict}: {found.reason}")
 
 
 def models_plan(
@@ -318,9 +305,9 @@ def models_plan(
         free = in_words(device.memory_bytes - device.used_bytes)
         out.text(f"{device.name}: {in_words(device.used_bytes)} used, {free} left")
     for problem in found.problems:
-        _wrapped(out, f"problem: {problem}", "")
+        out.wrapped(f"problem: {problem}")
     if found.breaks_first:
-        _wrapped(out, f"breaks first: {found.breaks_first}", "")
+        out.wrapped(f"breaks first: {found.breaks_first}")
     for each in found.models:
         if each.served_by_vllm:
             out.text()

@@ -241,14 +241,15 @@ def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = Fal
 def _asked_together(
     suite: Suite, paths: Sequence[str], questions: Sequence[str], checks: dict[str, Any]
 ) -> Iterator[Answer | ItemError]:
-    """What cannot be found is named, and nothing is asked about the rest."""
+    """What cannot be found is named, and nothing is asked about the rest; one is asked as it is."""
     from polymodal.media.pictures import Together
 
     inputs = find_inputs(paths)
     files = inputs.files
     if len(files) < len(inputs):
         return (each for each in inputs.found if not isinstance(each, Path))
-    return suite.ask(iter([Together(*files)]), questions, **checks)
+    shown = files[0] if len(files) == 1 else Together(*files)
+    return suite.ask(iter([shown]), questions, **checks)
 
 
 def _repeated(inputs: Inputs, times: int) -> Inputs:

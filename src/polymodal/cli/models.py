@@ -24,8 +24,6 @@ __all__ = [
     "models_unload",
 ]
 
-LEAST_WIDTH = 30
-"""Of what `show` tells, beside its name."""
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model's name, folder or hub id, as -m takes it.")
 ]
@@ -163,9 +161,10 @@ def models_unload(name: Name, json: Json = False, quiet: Quiet = False) -> None:
 
     With --json a line is a part that was unloaded, as `ps` gives it.
     """
+    from polymodal.catalog.names import full_name
     from polymodal.runtime.processes import ask_all
 
-    out = Output(as_json=json, quiet=quiet)
+    out, name = Output(as_json=json, quiet=quiet), full_name(name)
     held = ask_all(unload=name)
     _tell_held(out, held)
     if not any(each.models for each in held):
@@ -218,8 +217,6 @@ def _here(row: KnownModel) -> str:
 
 def _tell(out: Output, values: Mapping[str, Any], depth: int) -> None:
     """Values under their names; tables and lists indented, long words wrapped."""
-    from polymodal.cli.tables import line_width
-
     shown = {key: value for key, value in values.items() if value not in (None, "", [], {})}
     flat = [key for key, value in shown.items() if not isinstance(value, Mapping | list)]
     label_width = 2 * depth + max(map(len, flat), default=0) + 2
@@ -231,17 +228,8 @@ def _tell(out: Output, values: Mapping[str, Any], depth: int) -> None:
         elif isinstance(value, list):
             out.text(label)
             for each in value:
-                _wrapped(out, f"{'  ' * (depth + 1)}- ", str(each), line_width())
+                out.wrapped(str(each), f"{'  ' * (depth + 1)}- ")
         else:
             is_count = isinstance(value, int) and not isinstance(value, bool)
             text = f"{value:,}" if is_count else str(value)
-            _wrapped(out, label.ljust(label_width), text, line_width())
-
-
-def _wrapped(out: Output, label: str, text: str, width: int) -> None:
-    import textwrap
-
-    room = max(LEAST_WIDTH, width - 1 - len(label))
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-    for number, line in enumerate(lines):
-        out.text((label if number == 0 else " " * len(label)) + line)
+            out.wrapped(text, label.ljust(label_width))

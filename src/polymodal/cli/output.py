@@ -45,6 +45,13 @@ class Output:
         if not self.as_json:
             print(printable(text))
 
+    def wrapped(self, text: str, start: str = "") -> None:
+        """A text behind `start`, over as many lines of the terminal as it needs."""
+        from polymodal.cli.tables import wrapped_lines
+
+        for line in wrapped_lines(text, start):
+            self.text(line)
+
     def remark(self, text: str) -> None:
         """What belongs to the results for a person: with them, or on stderr with `--json`."""
         if self.as_json:

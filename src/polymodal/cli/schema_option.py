@@ -52,7 +52,8 @@ def schema_of(given: str | None) -> SchemaInput | None:
     except Exception as error:  # the user's own code may fail in any way
         kind = type(error).__name__
         raise UsageError(
-            f"cannot import {module} for --schema {given} ({kind}: {error})."
+            f"cannot import {module} for --schema {given} ({kind}: {error}). Give a file, or a"
+            " module of this folder or of an installed package."
         ) from error
     finally:
         sys.path.pop(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ __all__ = [
     "print_table",
     "shorten_end",
     "shorten_middle",
+    "wrapped_lines",
 ]
 
 GAP = 2
@@ -26,6 +28,8 @@ GAP = 2
 LEAST_TEXT, LEAST_PATH, LEAST = 22, 30, 8
 """Texts give way first, down to `LEAST_TEXT` cells; then paths; at last every column."""
 PLAIN_WIDTH = 80
+LEAST_WIDTH = 30
+"""Of what is wrapped behind a label."""
 
 
 def print_table(
@@ -54,6 +58,19 @@ def line_width() -> int:
     if sys.stdout.isatty():
         return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
     return _plain_width()
+
+
+def wrapped_lines(text: str, start: str) -> list[str]:
+    """`text` behind `start` and, below, indented as far; a word (an address) stays whole."""
+    lines = textwrap.wrap(
+        text,
+        max(len(start) + LEAST_WIDTH, line_width() - 1),
+        initial_indent=start,
+        subsequent_indent=" " * max(2, len(start)),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines or [start]
 
 
 def fit_columns(

@@ -197,10 +197,18 @@ def checkpoint_source(model: str, *, any_kind: bool = False) -> Any:
 
     Raises:
         ModelUnavailable, DamagedWeights: see `open_checkpoint`.
+        UsageError: it is no checkpoint of transformers.
     """
     from polymodal.catalog.checkpoints import open_checkpoint
     from polymodal.catalog.names import full_name
+    from polymodal.catalog.sources import PACKAGES
     from polymodal.models.hub_loading import Source
+
+    if model in PACKAGES:
+        raise UsageError(
+            f"{model} is no checkpoint of transformers, which is asked for here: name a folder, or"
+            " an id of the hub such as google/siglip2-base-patch16-224."
+        )
 
     found = open_checkpoint(full_name(model), any_kind=any_kind)
     return Source(found.name, found.folder, found.weights)

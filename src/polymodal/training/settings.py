@@ -127,13 +127,28 @@ def _fitting(key: str, value: Any, hint: Any, now: Any) -> Any:
         fits = isinstance(value, list)
         if fits:
             value = tuple(tuple(each) if isinstance(each, list) else each for each in value)
-        if key == "rates":
-            fits = fits and all(isinstance(each, tuple) and len(each) == 2 for each in value)
+        fits = fits and _row_fits(value, get_args(hint))
     else:
         fits = isinstance(value, str)
     if not fits:
-        raise UsageError(f"{key}={value!r} does not fit: it is {json.dumps(now)} in the recipe.")
+        told = (
+            f"{json.dumps(now)} in the recipe" if now != () else "a list such as [[1, 2], [2, 1]]"
+        )
+        raise UsageError(f"{key}={value!r} does not fit: it is {told}.")
     return value
+
+
+def _row_fits(row: Any, kinds: tuple[Any, ...]) -> bool:
+    """Whether it is a row of values of these kinds; a whole number is a float too."""
+    if kinds[-1] is Ellipsis:
+        return all(_row_fits(each, get_args(kinds[0])) for each in row)
+    if not isinstance(row, tuple) or len(row) != len(kinds):
+        return False
+    return all(
+        isinstance(float(each) if type(each) is int and kind is not int else each, kind)
+        and not isinstance(each, bool)
+        for each, kind in zip(row, kinds, strict=True)
+    )
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
