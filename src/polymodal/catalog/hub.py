@@ -88,11 +88,7 @@ def fetch_config(name: str) -> Path:
     address = library.hf_hub_url(repo, CONFIG, revision=revision)
     _reached(name, lambda: library.get_hf_file_metadata(address, timeout=REACH_S))
 
-    address = library.hf_hub_url(repo, CONFIG, revision=revision)
-
     def download() -> str:
-        # Without the tries, and their notes on stderr, that a download makes where nobody answers.
-        library.get_hf_file_metadata(address, timeout=REACH_S)
         path: str = library.hf_hub_download(repo, CONFIG, revision=revision, etag_timeout=REACH_S)
         return path
 
