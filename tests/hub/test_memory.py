@@ -297,6 +297,32 @@ def test_quantised_weights_take_less_and_stay_close(
     assert sizes[0] / sizes[1] < share
 
 
+def test_four_bits_hold_layers_of_any_width(checkpoint: Get) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quantize` is not installed")
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    folder = checkpoint("clip")  # 32 wide, and bitsandbytes packs blocks of 64
+    pixels = tiny.picture(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library, on a machine without CUDA
+        small = open_hub_embedder(str(folder), device="cpu", precision=Precision(quantize="4bit"))
+        found = small.embed_images([small.preprocess(pixels)])[0]
+        with small.residents[0].use() as loaded:
+            held = [each for each in loaded.model.modules() if hasattr(each, "quant_state")]
+            assert any(each.in_features == 32 for each in held)
+            assert all(each.weight.dtype == torch.uint8 for each in held)
+        model = hf.CLIPModel.from_pretrained(folder, dtype=torch.bfloat16)
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                packed = quantize_4bit(layer.weight.data, blocksize=64, quant_type="nf4")
+                layer.weight.data = dequantize_4bit(*packed)
+    inputs = hf.CLIPImageProcessor.from_pretrained(folder)(pixels, return_tensors="pt")
+    with torch.inference_mode():
+        wanted = model.get_image_features(pixel_values=inputs["pixel_values"].bfloat16())
+    wanted = getattr(wanted, "pooler_output", wanted)[0].float().numpy()
+    assert found @ wanted / np.linalg.norm(wanted) > 0.999
+
+
 def test_what_is_no_precision_or_device_is_refused(checkpoint: Get) -> None:
     folder = str(checkpoint("clip"))
     with pytest.raises(pm.UsageError, match="dtype 'int3' is not known; use auto, float32"):

@@ -75,7 +75,9 @@ def test_a_file_that_was_cut_off_is_named(clip: Path) -> None:
 def test_weights_that_do_not_fit_the_config_are_refused(clip: Path) -> None:
     config = json.loads((clip / "config.json").read_text())
     changed(clip, text_config={**config["text_config"], "intermediate_size": 64})
-    with pytest.raises(pm.DamagedWeights, match=r"model\.safetensors do not have the shapes"):
+    with pytest.raises(
+        pm.DamagedWeights, match=r"model\.safetensors do not .*fc1.* is 48, not 64; and 5 more"
+    ):
         open_embedder(str(clip), device="cpu").embed_texts(["a cat"])
 
 
@@ -139,9 +141,10 @@ def test_a_folder_without_weights_or_processor_is_named(clip: Path) -> None:
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_a_hub_without_a_network_says_what_to_do() -> None:
+def test_a_hub_without_a_network_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(pm.ModelUnavailable) as caught:
         open_embedder("openai/clip-vit-bsae-patch32")
+    assert not caplog.records  # the hub's client told of every try
     said = str(caught.value)
     assert "no connection to it" in said
     assert "say -m ./FOLDER" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,23 @@ def test_a_generators_answers_in_bfloat16_are_compared(checkpoint: Get, question
     mine = next(each for each in shown.ranked if each.choice.name == name)
     assert mine.measured is not None
     assert mine.measured.precision == ""
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_quantised_answers_are_compared_on_a_cpu(
+    checkpoint: Get, questions: Path, quantize: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra `quantize` is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library, on a machine without CUDA
+        done = run(
+            *(str(checkpoint("qwen2_5_vl")), "--quantize", quantize),
+            *("--data", str(questions), "--device", "cpu"),
+        )
+    assert done.exit_code == 0, done.output
+    assert "undecided: 4 items are too few to tell" in done.stdout
+    assert "same answers: " in done.stdout
+    assert [each.getMessage() for each in caplog.records] == []
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def read_model(name: str) -> ApiModel:
     behaviour = {key: known[key] for key in BEHAVIOUR if key in known}
     priced = {key: card[key] for key in PRICE if key in card}
     price = Price(**priced) if "input_usd" in priced else None
-    return ApiModel(name, parts.model, price=price, **behaviour)
+    close = difflib.get_close_matches(parts.model, models, n=2, cutoff=0.7) if not card else []
+    near = tuple(f"{parts.family}:{each}" for each in close)
+    return ApiModel(name, parts.model, price=price, near=near, **behaviour)
 
 
 def known_api_models(*, aliases: bool = True) -> list[str]:

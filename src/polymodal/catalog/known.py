@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from polymodal.catalog import hub
+from polymodal.catalog import hub, known_speech
 from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of, look_at, open_checkpoint
 from polymodal.catalog.known_openclip import (
     USUAL,
@@ -25,10 +25,12 @@ from polymodal.catalog.known_openclip import (
     is_openclip,
     pulled,
 )
+from polymodal.catalog.known_speech import WHISPER
 from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.opening import OPEN_CLIP
 from polymodal.catalog.opening import known_models as opened_by_name
 from polymodal.catalog.sources import PACKAGES, find_weights
+from polymodal.catalog.speech import read_speech_models
 from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
 from polymodal.models.trust import NOTHING, Trust
 
@@ -36,7 +38,6 @@ __all__ = ["KnownModel", "folder_bytes", "folder_of", "known_models", "pull", "r
 
 VERBS = {"vectors": "vectors", "text": "text", "embedder": "vectors", "generator": "text"}
 SPEECH = "speech"
-WHISPER = "whisper-base"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def known_models(*, here: bool = False, family: str = "") -> list[KnownModel]:
 
 def _all() -> list[KnownModel]:
     rows = [_packaged(name) for name in PACKAGES]
-    rows.append(_whisper())
+    rows += [_speech(name) for name in (WHISPER, *(c.names[0] for c in read_speech_models()))]
     names = dict.fromkeys((*hub.known_checkpoints(), *hub.cached_names()))
     rows += [_checkpoint(name) for name in names]
     rows.append(_openclip(USUAL, glance()))
@@ -132,8 +133,8 @@ def show(name: str) -> KnownModel:
     name = full_name(name)
     if name in PACKAGES:
         return _packaged(name)
-    if name == WHISPER:
-        return _whisper()
+    if _is_speech(name):
+        return _speech(name)
     if (of_family := _of_prefix(name)) is not None:
         return of_family
     folder = Path(name).expanduser()
@@ -190,10 +191,8 @@ def pull(name: str, *, trust: Trust = NOTHING) -> Path:
         for file in weights.files:
             weights.read(file)
         return weights.root
-    if name == WHISPER:
-        from polymodal.catalog.joined import joined_folder, read_speech_card
-
-        return joined_folder(read_speech_card())
+    if _is_speech(name):
+        return known_speech.pulled(name)
     if Path(name).expanduser().is_dir() and not is_checkpoint_name(name):
         return find_weights(name).root
     if is_openclip(name):
@@ -219,8 +218,8 @@ def remove(name: str) -> int:
     if name in PACKAGES:
         package = PACKAGES[name][1]
         raise UsageError(f"{name} is the package {package}. Run: pip uninstall {package}")
-    if name == WHISPER:
-        return _remove_whisper()
+    if _is_speech(name):
+        return known_speech.removed(name)
     if is_openclip(name):
         repository = described(name).repository
         if not repository:
@@ -278,29 +277,15 @@ def _brief(licence: str) -> str:
     return licence.partition(" for ")[0].partition(";")[0]
 
 
-def _whisper() -> KnownModel:
-    from polymodal.catalog.joined import read_speech_card, weight_cache
-
-    card = read_speech_card()
-    folder = weight_cache() / f"{card.id}-{card.revision}"
-    whole = all((folder / file.name).is_file() for file in card.files)
-    details = {
-        "revision": card.revision,
-        "packages": card.packages,
-        "note": "what `transcribe -m starter` uses",
-    }
-    return KnownModel(WHISPER, SPEECH, "Whisper", "MIT", folder if whole else None, details)
+def _is_speech(name: str) -> bool:
+    return name == WHISPER or known_speech.card_of(name) is not None
 
 
-def _remove_whisper() -> int:
-    import shutil
-
-    model = _whisper()
-    if model.folder is None:
-        raise ModelUnavailable(f"{WHISPER} is not joined on this machine.")
-    size = model.size_bytes or 0
-    shutil.rmtree(model.folder)
-    return size
+def _speech(name: str) -> KnownModel:
+    card = known_speech.card_of(name)
+    name, licence = (WHISPER, "MIT") if card is None else (card.names[0], card.licence)
+    folder, details = known_speech.folder_of(name), known_speech.details_of(name)
+    return KnownModel(name, SPEECH, "Whisper", licence, folder, details)
 
 
 def _checkpoint(name: str) -> KnownModel:

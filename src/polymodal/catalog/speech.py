@@ -19,7 +19,7 @@ from polymodal.models.protocols import Device, ModelRequest, Transcriber
 from polymodal.models.tensorfiles import read_json
 from polymodal.models.trust import NOTHING, Trust
 
-__all__ = ["SpeechModel", "open_transcriber", "read_speech_models"]
+__all__ = ["MODEL_FILE", "SpeechModel", "from_hub", "open_transcriber", "read_speech_models"]
 
 CARDS = Path(__file__).with_name("speech-models.toml")
 
@@ -107,7 +107,7 @@ def open_transcriber(
     if local.is_dir():
         folder = _checked(local, name)
         return WhisperTranscriber(lambda: folder, name, _revision_of(folder), device, asked=asked)
-    downloaded = _from_hub(name)
+    downloaded = from_hub(name)
     revision = downloaded.name[:12]
     return WhisperTranscriber(lambda: downloaded, name, revision, device, asked=asked)
 
@@ -169,8 +169,14 @@ def _revision_of(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def _from_hub(name: str) -> Path:
-    """The snapshot of a size or hub id: the local cache first, then the network."""
+def from_hub(name: str) -> Path:
+    """The snapshot of a size or hub id: the local cache first, then the network.
+
+    Raises:
+        ModelUnavailable: neither has it, or there is no such size.
+        MissingDependency: faster-whisper is not installed.
+    """
+    _require_faster_whisper()
     from faster_whisper.utils import _MODELS, available_models, download_model
 
     tried = [f"the folder {name} (not there)"]
@@ -194,7 +200,7 @@ def _from_hub(name: str) -> Path:
         tried.append(f"{source} (no {MODEL_FILE} in it: not in CTranslate2's format)")
     raise ModelUnavailable(
         f"no source has the speech model {name!r}. Tried: {'; '.join(tried)}. On a machine with a"
-        f" network, run: hf download {name if '/' in name else 'Systran/faster-whisper-' + name}"
+        f" network, run: hf download {_MODELS.get(name, name)}"
     )
 
 

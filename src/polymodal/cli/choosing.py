@@ -71,7 +71,7 @@ def models_select(
     The smallest capable one comes first, with reasons for and against it. Tasks: search, classify,
     few-shot, moderate, caption, vqa, complex-vqa, document, transcribe, video. Scores are published
     ones with their source, compared within one test; or measured here with --measure, kept, and
-    used from then on. See docs/choosing.md.
+    used from then on. Where nothing fits, the exit code is 1. See docs/choosing.md.
 
     Example: polymodal models select --task search --memory 2GB --licence permissive
 
@@ -100,6 +100,8 @@ def models_select(
         out.note(f"written: {record}")
     out.line(selection.to_dict())
     _print_selection(selection, out)
+    if selection.best is None:
+        raise typer.Exit(1)
 
 
 def _print_selection(selection: Selection, out: Output) -> None:

@@ -25,7 +25,7 @@ from polymodal.media.containers import (
     stream_name,
 )
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
-from polymodal.profiling import profiled
+from polymodal.profiling import profiled_items
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -61,7 +61,7 @@ class Sound:
             DamagedMedia: when the file cannot be decoded to its end.
             MediaTooLarge: when it plays longer than the limit.
         """
-        return self._blocks
+        return profiled_items("decode", self._blocks)
 
 
 @contextmanager
@@ -84,7 +84,6 @@ def open_sound(source: SoundInput, limits: StreamLimits = DEFAULT_STREAM_LIMITS)
         yield Sound(name, declared_duration_s(container), blocks)
 
 
-@profiled("decode")
 def read_sound(source: SoundInput, limits: StreamLimits = DEFAULT_STREAM_LIMITS) -> Samples:
     """All of a sound at once, shape (n,): four megabytes a minute. Raises as `open_sound` does."""
     with open_sound(source, limits) as sound:

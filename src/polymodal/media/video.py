@@ -23,6 +23,7 @@ from polymodal.media.containers import (
     stream_name,
 )
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
+from polymodal.profiling import profiled_items
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,6 +72,9 @@ class Video:
             DamagedMedia: when the file cannot be decoded to its end.
             MediaTooLarge: when it plays longer, or a frame is larger, than the limits allow.
         """
+        return profiled_items("decode", self._frames(every_s, side_px, from_s))
+
+    def _frames(self, every_s: float, side_px: int, from_s: float) -> Iterator[Frame]:
         import av
 
         next_s = from_s

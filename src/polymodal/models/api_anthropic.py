@@ -64,9 +64,8 @@ class AnthropicWire:
         timeout = anthropic.Timeout(TIMEOUT_S, connect=CONNECT_S)
         self._client = anthropic.Anthropic(api_key=key, max_retries=0, timeout=timeout)
         self._model = model
-        self.caller = Caller(
-            model.name, (anthropic.APIConnectionError,), key, key_name, "Anthropic"
-        )
+        unreachable = (anthropic.APIConnectionError,)
+        self.caller = Caller(model.name, unreachable, key, key_name, "Anthropic", model.near)
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""

@@ -61,6 +61,7 @@ class Caller:
         key: never shown.
         key_name: the variable that holds it, for messages.
         place: what is called: the vendor, or an address.
+        near: names to suggest where there is no such model.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Caller:
     key: str = field(repr=False)
     key_name: str
     place: str
+    near: tuple[str, ...] = ()
 
     def call(self, request: Callable[[], Answer]) -> Answer:
         """What `request` returns, after as many tries as help.
@@ -136,6 +138,8 @@ class Caller:
             return _Fault("timeout" if late else "unreachable", None, said, again=True)
         if _kind(error) in PASSING_KINDS:  # inside a stream, after a status of 200
             return _Fault("overloaded", None, self._clean(_message(error)), again=True)
+        if HTML.search(str(getattr(error, "doc", ""))):  # what a JSON parser was given
+            return _Fault("malformed", None, "an HTML page", again=False)
         said = self._clean(f"{type(error).__name__}: {error}")
         return _Fault("malformed", None, said, again=False)
 
@@ -167,6 +171,7 @@ class Caller:
         if fault.status in NO_MODEL:
             return ModelUnavailable(
                 f"{self.model}: {where}: no such model there ({fault.said}). Check the name."
+                f"{_near(self.near)}"
             )
         if fault.reason in {"timeout", "unreachable"}:
             text = f"{fault.said} from {self.place}{tries}."
@@ -189,6 +194,10 @@ class Caller:
 def without_keys(text: str, key: str) -> str:
     """`text` without `key`."""
     return text.replace(key, STRUCK) if key else text
+
+
+def _near(names: tuple[str, ...]) -> str:
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 def _of_transport(error: Exception) -> bool:

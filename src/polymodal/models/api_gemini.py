@@ -68,7 +68,7 @@ class GeminiWire:
             http_options=genai.types.HttpOptions(timeout=int(TIMEOUT_S * 1000)),
         )
         self._model = model
-        self.caller = Caller(model.name, (), key, key_name, "Google")
+        self.caller = Caller(model.name, (), key, key_name, "Google", model.near)
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""

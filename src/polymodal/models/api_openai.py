@@ -68,7 +68,8 @@ class OpenAIWire:
         self._create: Any = self._client.chat.completions.create  # its overloads say too little
         self._model = model
         place = model.url or "OpenAI"
-        self.caller = Caller(model.name, (openai.APIConnectionError,), key, key_name, place)
+        unreachable = (openai.APIConnectionError,)
+        self.caller = Caller(model.name, unreachable, key, key_name, place, model.near)
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
         """See `Wire.write`."""

@@ -122,6 +122,7 @@ class ApiModel:
         picture_tokens: the most that a picture costs.
         audio_tokens_s: what a second of sound costs; 0 where that is not known.
         price: None where it is not known.
+        near: names with a card that are much like it, where it has none.
     """
 
     name: str
@@ -134,6 +135,7 @@ class ApiModel:
     picture_tokens: int = 0
     audio_tokens_s: int = 0
     price: Price | None = None
+    near: tuple[str, ...] = ()
 
     def temperature(self, options: GenerationOptions) -> float | None:
         """The temperature to send; None to send none."""

@@ -31,7 +31,7 @@ from polymodal.models.messages import (
 from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device
 from polymodal.models.resident import Resident
-from polymodal.profiling import profiled
+from polymodal.profiling import profiled, span
 
 __all__ = ["GeneratorSpec", "HubGenerator"]
 
@@ -210,7 +210,8 @@ class HubGenerator:
     ) -> _Ready | PolymodalError:
         """A conversation with the count of its tokens; or why it cannot be answered."""
         try:
-            inputs = loaded.writer.encode([prompt])
+            with span("preprocess"):
+                inputs = loaded.writer.encode([prompt])
         except (ValueError, RuntimeError, TypeError, IndexError) as error:
             said = " ".join(str(error).split())[:SHOWN]
             return ModelError(self.info.model, "rejected", f"its processor refused it: {said}")
@@ -268,7 +269,8 @@ class HubGenerator:
         started = time.perf_counter()
         inputs = group[0].inputs
         if len(group) > 1:  # padded to one length
-            inputs = loaded.writer.encode([each.prompt for each in group])
+            with span("preprocess"):
+                inputs = loaded.writer.encode([each.prompt for each in group])
         inputs = inputs.to(loaded.device)
         for name, value in inputs.items():
             if torch.is_tensor(value) and value.is_floating_point():

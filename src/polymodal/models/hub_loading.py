@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from polymodal.errors import (
     NotEnoughMemory,
 )
 from polymodal.models.fitting import is_out_of_memory
-from polymodal.models.precision import AS_IT_IS, Precision
+from polymodal.models.precision import AS_IT_IS, Precision, keep_unpacked
 from polymodal.models.tensorfiles import WeightFiles, read_json
 from polymodal.models.trust import needs_code
 
@@ -118,7 +118,7 @@ def load_model(
     """
     library = _library(source)
     own = _own_tower(source)
-    settings = precision.settings(source.name, dtype, source.weights)
+    settings = precision.settings(source.name, dtype)
     with _translated(source), quietly(library):
         model, report = getattr(library, auto_class).from_pretrained(
             source.folder,
@@ -128,7 +128,16 @@ def load_model(
             weights_only=True,
             device_map=_placed(source, device, dtype, precision),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             **settings,
+        )
+    if report["mismatched_keys"]:
+        tensor, has, asked = min(report["mismatched_keys"])
+        more = len(report["mismatched_keys"]) - 1
+        raise DamagedWeights(
+            f"the weights in {_files(source)} do not have the shapes that"
+            f" {source.folder / 'config.json'} asks for: {tensor} is {_shape(has)}, not"
+            f" {_shape(asked)}{f'; and {more} more' if more else ''}. They do not belong together."
         )
     missing = sorted(report["missing_keys"])
     if missing:
@@ -140,6 +149,7 @@ def load_model(
     if own is not None:
         own.attach(list(model.modules()), source.folder)
     model.eval().requires_grad_(False)
+    keep_unpacked(model)
     _read_in(model, precision)
     return model
 
@@ -226,11 +236,6 @@ def _translated(source: Source) -> Iterator[None]:
                 f"{source.folder / 'config.json'}: this version of transformers does not know the"
                 " model. A newer one may: pip install -U transformers"
             ) from error
-        if "mismatch" in whole:
-            raise DamagedWeights(
-                f"the weights in {_files(source)} do not have the shapes that"
-                f" {source.folder / 'config.json'} asks for: {said}"
-            ) from error
         raise DamagedWeights(
             f"the checkpoint in {source.folder} cannot be loaded ({type(error).__name__}: {said})."
             " Copy or download it again."
@@ -267,6 +272,10 @@ def quietly(library: Any) -> Iterator[None]:
 def _files(source: Source) -> str:
     files = source.weights.files
     return str(files[0]) if len(files) == 1 else f"{source.folder} ({len(files)} files)"
+
+
+def _shape(numbers: Iterable[int]) -> str:
+    return " x ".join(map(str, numbers))
 
 
 def _short(error: Exception) -> str:

@@ -28,6 +28,7 @@ from polymodal.models.precision import AS_IT_IS, Precision, torch_device
 from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.models.resident import Resident
 from polymodal.models.whisper import LONGEST_S, UNSURE, Decoded, timed_segments
+from polymodal.profiling import profiled, span
 from polymodal.results import Provenance
 
 __all__ = ["HubWhisper"]
@@ -106,6 +107,7 @@ class HubWhisper:
         with self._weights.use() as loaded:
             return list(loaded.languages) or ["en"]
 
+    @profiled("generate")
     def transcribe(self, batch: Sequence[Samples], *, language: str | None = None) -> list[Spoken]:
         """See `Transcriber.transcribe`."""
         found: list[Spoken] = []
@@ -120,9 +122,10 @@ class HubWhisper:
         import torch
 
         with torch.inference_mode():
-            prepared = loaded.processor.feature_extractor(
-                list(batch), sampling_rate=RATE_HZ, return_tensors="pt"
-            )
+            with span("preprocess"):
+                prepared = loaded.processor.feature_extractor(
+                    list(batch), sampling_rate=RATE_HZ, return_tensors="pt"
+                )
             features = prepared["input_features"].to(loaded.device, loaded.model.dtype)
             heard, silent = self._first_step(loaded, features)
             codes = [(language, 1.0) if language else each for each in heard]

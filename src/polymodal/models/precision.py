@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from polymodal.errors import MissingDependency, UsageError
-from polymodal.models.tensorfiles import WeightFiles
 
 __all__ = [
     "AS_IT_IS",
@@ -17,6 +17,7 @@ __all__ = [
     "QUANTIZED",
     "Precision",
     "check_device",
+    "keep_unpacked",
     "onnx_gpu",
     "torch_device",
 ]
@@ -25,7 +26,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZED = ("8bit", "4bit")
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 BITS = {"8bit": 1.0, "4bit": 0.5}
-ROWS = 32
+ROWS, BLOCK = 32, 64
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -125,7 +126,7 @@ class Precision:
         """What so many numbers take at least; 0 where their count is not known."""
         return int((parameters or 0) * (BITS[self.quantize] if self.quantize else BYTES[dtype]))
 
-    def settings(self, name: str, dtype: str, weights: WeightFiles) -> Mapping[str, Any]:
+    def settings(self, name: str, dtype: str) -> Mapping[str, Any]:
         """What transformers' `from_pretrained` takes for it.
 
         Raises:
@@ -142,6 +143,9 @@ class Precision:
             )
         from transformers import BitsAndBytesConfig
 
+        logger = logging.getLogger("bitsandbytes")
+        if logger.level == logging.NOTSET:  # it tells of every layer, at every step
+            logger.setLevel(logging.ERROR)
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if self.quantize == "8bit"
@@ -149,20 +153,23 @@ class Precision:
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_compute_dtype=kind,
-                llm_int8_skip_modules=_odd(weights),
             )
         )
         return {"dtype": kind, "quantization_config": config}
 
 
-def _odd(weights: WeightFiles) -> list[str] | None:
-    """Layers that 4 bits cannot hold on a CPU, which packs 32 rows; None where there are none."""
-    names = [
-        name.removesuffix(".weight")
-        for name, shape in weights.shapes().items()
-        if len(shape) == 2 and shape[0] % ROWS and name.endswith(".weight")
-    ]
-    return ["lm_head", *names] if names else None
+def keep_unpacked(model: Any) -> None:
+    """Have layers of 4 bits computed on a CPU whatever their shape.
+
+    bitsandbytes packs them anew for CPUs that compute in bfloat16, by 32 rows and blocks of 64
+    columns, and fails on others: the 4,304 of SigLIP So400m, the 3,420 of Qwen2.5-VL. Those are
+    computed as on a CPU without it.
+    """
+    for layer in model.modules():
+        if getattr(layer, "support_avx512bf16_for_cpu", False) and (
+            layer.out_features % ROWS or layer.in_features % BLOCK
+        ):
+            layer.support_avx512bf16_for_cpu = False
 
 
 AS_IT_IS = Precision()

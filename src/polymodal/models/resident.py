@@ -67,7 +67,7 @@ class Resident(Generic[Loaded]):
         self.part = part
         self.model = ""
         self.load = profiled("load")(load)
-        self.prepare = prepare or (lambda: None)
+        self.prepare = profiled("load")(prepare) if prepare else (lambda: None)
         self.least_bytes = least_bytes or (lambda: 0)
         self.device = device or (lambda: "cpu")
         self._keeper: Keeper | None = None

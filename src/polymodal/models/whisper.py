@@ -23,7 +23,7 @@ from polymodal.errors import ModelUnavailable, UsageError
 from polymodal.models.precision import AS_IT_IS, Precision
 from polymodal.models.protocols import Device, Samples, Spoken
 from polymodal.models.resident import Resident
-from polymodal.profiling import profiled
+from polymodal.profiling import profiled, span
 from polymodal.results import Provenance
 from polymodal.results_speech import SpeechSegment
 
@@ -163,7 +163,8 @@ class _Hearing:
     model: Any
 
     def spoken(self, samples: Samples, language: str | None) -> Spoken:
-        features = self.model.feature_extractor(samples)[..., :-1]
+        with span("preprocess"):
+            features = self.model.feature_extractor(samples)[..., :-1]
         length = min(FULL_FRAMES, features.shape[1])
         short = min(FULL_FRAMES, length + QUIET_FRAMES)
         encoded = self._encode(features, short)
@@ -184,6 +185,7 @@ class _Hearing:
         segments = timed_segments(decoded.tokens, tokenizer, samples.size / 16_000, confidence)
         return Spoken(code, probability, tuple(segments))
 
+    @profiled("encode")
     def _encode(self, features: Any, frames: int) -> Any:
         from faster_whisper.audio import pad_or_trim
 

@@ -86,7 +86,7 @@ class Spending:
         count = f"{self.answers} answer{'s' if self.answers > 1 else ''}"
         if self.unpriced == self.answers and self.limit_usd is None:
             return f"{count}; their price is not known"
-        of = "" if self.limit_usd is None else f" of ${self.limit_usd:.2f}"
+        of = "" if self.limit_usd is None else f" of {_dollars(self.limit_usd)}"
         unknown = f" ({self.unpriced} without a known price)" if self.unpriced else ""
         return f"${self.spent_usd:.4f}{of} for {count}{unknown}"
 
@@ -204,5 +204,11 @@ class BudgetedGenerator:
             )
         return BudgetExceeded(
             f"{name}: not sent: it could cost up to ${most_usd:.4f}, and"
-            f" ${spending.spent_usd:.4f} of the budget of ${spending.limit_usd or 0:.2f} is spent."
+            f" ${spending.spent_usd:.4f} of the budget of {_dollars(spending.limit_usd or 0.0)} is"
+            " spent."
         )
+
+
+def _dollars(limit_usd: float) -> str:
+    """A budget, with as many digits as it needs to be above 0."""
+    return f"${limit_usd:.2f}" if limit_usd >= 0.1 else f"${limit_usd:.4f}"
