@@ -99,7 +99,7 @@ def test_killed_runs_leave_whole_items_and_are_completed_by_the_next(tmp_path):
             held = require_whole(tmp_path / "shop", prices)
             midway += 0 < sum(each >= price for each in held) < len(files)
     assert killed == KILLS
-    assert midway >= KILLS // 4, "most kills met a run that had written nothing, or all"
+    assert midway >= 3, "most kills met a run that had written nothing, or all"
     csv = table(tmp_path / "photos", files, 500_000)
     finish(python(ADD, tmp_path / "shop", csv))
     with open_shop(tmp_path / "shop") as shop, open_shop(tmp_path / "fresh") as fresh:
