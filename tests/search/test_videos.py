@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_a_scene_is_found_by_what_it_shows_among_pictures(shop, media):
     assert paths_of(shop.search("blue"))[0] == "clip.mp4#t=2.000,4.000"
     assert paths_of(shop.search("green"))[0] == "clip.mp4#t=0.000,2.000"
     assert paths_of(shop.search("red"))[0] == "red.png"
+
+
+def test_the_time_of_a_run_includes_the_watching(shop, media):
+    (media / "red.png").unlink()
+    started = time.monotonic()
+    report = shop.add(media)
+    assert report.seconds > 0.5 * (time.monotonic() - started)
 
 
 def test_a_scene_is_found_by_what_is_said_in_it(shop, media):

@@ -194,6 +194,19 @@ def test_a_table_of_pictures_and_questions(red: Path, tmp_path: Path) -> None:
     assert found.text == "red"
 
 
+@pytest.mark.parametrize(
+    "question", ["How many dogs are there?", "What is the man doing?", "Where is the dog?"]
+)
+def test_nothing_is_counted_or_placed_on_a_blank_page(tmp_path: Path, question: str) -> None:
+    page = Image.new("RGB", (40, 40), "white")
+    suite = suite_of(Teller("one", logprob=-0.01), tmp_path)
+    found = suite.ask(page, question)
+    assert (found.text, found.confidence, found.guess) == ("not sure", 0.0, "")
+    assert [each.text for each in found.evidence] == ["the picture is blank: it has one flat color"]
+    page.putpixel((20, 20), (0, 0, 0))
+    assert suite.ask(page, question).guess
+
+
 def test_text_is_read_and_nothing_else_answers(red: Path, tmp_path: Path) -> None:
     teller = Teller()
     suite = suite_of(teller, tmp_path, "Total: 11.13", "Thank you")

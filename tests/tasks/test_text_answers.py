@@ -59,6 +59,8 @@ def asked(question: str, lines: list[Line]) -> Found:
         ("What is the date?", "03/11/2024"),
         ("What time was it?", "14:05"),
         ("What is the phone number?", "03-5566 7788"),
+        ("What is the phone number of the shop?", "03-5566 7788"),
+        ("What is the date of the purchase?", "03/11/2024"),
         ("What is the invoice number?", "A-1009"),
     ],
 )
@@ -69,7 +71,15 @@ def test_the_value_beside_the_words_is_the_answer(question: str, answer: str) ->
     assert any(answer in line.text for line in found.lines)
 
 
-@pytest.mark.parametrize("question", ["What is the discount?", "How much is the tea?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the discount?",
+        "How much is the tea?",
+        "What is the phone number of the president?",
+        "What is the table number?",
+    ],
+)
 def test_what_no_line_supports_is_not_answered(question: str) -> None:
     found = asked(question, RECEIPT)
     assert (found.text, found.confidence, found.lines) == ("", 0.0, ())

@@ -6,6 +6,7 @@ Beside RENDEZVOUS lie a tower in `clip`, a BERT in `bert` and pairs in `shapes/u
 model goes to `ranks`.
 """
 
+import gc
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def main(rank, world, rendezvous):
     dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=world)
     train(Path(rendezvous).parent, "ranks")
     dist.barrier()
+    gc.collect()  # models of a group that is gone can end the process
     dist.destroy_process_group()
 
 

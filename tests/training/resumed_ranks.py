@@ -6,6 +6,7 @@ ROOT has a model in `whole` and conversations in `shapes`. In ROOT/CASE lies the
 that was not stopped, in ROOT/CASE-resumed that of the other.
 """
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -60,6 +61,7 @@ def main(root):
         dist.barrier()
         train(root, again.name, values, resume=True)
         dist.barrier()
+    gc.collect()  # models of a group that is gone can end the process
     dist.destroy_process_group()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -82,6 +83,7 @@ class VideoIngest:
 
     Attributes:
         learn: told the metadata of scenes before they are written; gives the text fields.
+        seconds: how long it took.
     """
 
     store: Store
@@ -91,10 +93,12 @@ class VideoIngest:
     updated: int = 0
     skipped: int = 0
     removed: int = 0
+    seconds: float = 0.0
     errors: list[ItemError] = field(default_factory=list)
 
     def run(self, videos: Sequence[Listed], meter: Meter) -> None:
         """Add every video; one that fails is in `errors`."""
+        started = time.monotonic()
         before = self._scenes_by_file({file.path for file in videos})
         for file in videos:
             try:
@@ -104,6 +108,7 @@ class VideoIngest:
             else:
                 self._leave(file.path, before.get(file.path, set()) - ids)
             meter.step(file.path)
+        self.seconds = time.monotonic() - started
 
     def counted(self, report: AddReport) -> AddReport:
         """The report of the pictures with the scenes added."""
@@ -113,6 +118,7 @@ class VideoIngest:
             updated=report.updated + self.updated,
             skipped=report.skipped + self.skipped,
             removed=report.removed + self.removed,
+            seconds=report.seconds + self.seconds,
             errors=(*report.errors, *self.errors),
         )
 

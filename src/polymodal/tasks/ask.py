@@ -29,9 +29,10 @@ from polymodal.runtime.cache import Cache
 from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
-from polymodal.tasks.answering import AskedOf, Asking, Outcome, by_captioner, by_text
+from polymodal.tasks.answering import AskedOf, Asking, Case, Outcome, by_captioner, by_text
 from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
+from polymodal.tasks.picture_checks import BLANK, NEEDS_THINGS, is_blank
 from polymodal.tasks.questions import Question, parse
 from polymodal.tasks.schemas import Schema
 from polymodal.tasks.showing import Hear, Shower, kind_of_media
@@ -51,6 +52,14 @@ class _Asked:
 
     image: AskedOf
     question: Question
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A picture as the model takes it."""
+
+    pixels: Pixels
+    is_blank: bool
 
 
 class _Way(Protocol):
@@ -207,7 +216,7 @@ class _ByCaptioner:
     def batch_size(self) -> int:
         return BATCH
 
-    def prepare(self, source: AskedOf) -> Pixels:
+    def prepare(self, source: AskedOf) -> _Shown:
         captioner = self.open()
         if isinstance(source, Together):
             raise UnsupportedMedia(
@@ -222,14 +231,14 @@ class _ByCaptioner:
                 picture_name(source),
             )
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
-        return captioner.preprocess(picture.image)
+        return _Shown(captioner.preprocess(picture.image), is_blank(picture.image))
 
-    def answer(self, asked: Sequence[tuple[_Asked, Pixels]]) -> list[Outcome]:
+    def answer(self, asked: Sequence[tuple[_Asked, _Shown]]) -> list[Outcome]:
         started = time.perf_counter()
         outcomes: dict[int, Outcome] = {}
         looked: dict[int, Sight] = {}
         seen = [place for place, (each, _) in enumerate(asked) if each.question.kind != "text"]
-        pixels = {id(asked[place][1]): asked[place][1] for place in seen}
+        pixels = {id(asked[place][1]): asked[place][1].pixels for place in seen}
         if pixels:
             looked = dict(zip(pixels, self.open().look(list(pixels.values())), strict=True))
             together = [
@@ -237,15 +246,27 @@ class _ByCaptioner:
                 for place in seen
             ]
             answers = by_captioner(self.asking, self.open(), together)
-            outcomes = dict(zip(seen, answers, strict=True))
+            blank = [asked[place][1].is_blank for place in seen]
+            founded = map(self._unless_blank, together, answers, blank)
+            outcomes = dict(zip(seen, founded, strict=True))
         for place, (each, _) in enumerate(asked):
             if place not in outcomes:
                 outcomes[place] = by_text(self.asking, each.image, each.question)
         self._record(asked, outcomes, time.perf_counter() - started)
         return [outcomes[place] for place in range(len(asked))]
 
+    def _unless_blank(
+        self, asked: tuple[AskedOf, Sight, Question], answer: Outcome, blank: bool
+    ) -> Outcome:
+        """The answer, or none where the picture has nothing in it that it could be about."""
+        source, _, question = asked
+        unfounded = self.asking.grounded and blank and question.kind in NEEDS_THINGS
+        if not unfounded or not isinstance(answer, Answer) or not answer.candidates:
+            return answer
+        return self.asking.unsure(Case(source, question, answer.provenance), BLANK)
+
     def _record(
-        self, asked: Sequence[tuple[_Asked, Pixels]], outcomes: dict[int, Outcome], latency_s: float
+        self, asked: Sequence[tuple[_Asked, _Shown]], outcomes: dict[int, Outcome], latency_s: float
     ) -> None:
         if self.journal is None:
             return

@@ -35,6 +35,7 @@ from polymodal.tasks.structured import OPTIONS, ask_for
 
 __all__ = ["Extractor", "extract"]
 
+NO_RECEIPT = "neither a date nor a total stands beside it, so this is taken for no receipt"
 QUESTION = (
     "Fill in the data from the document. Use only what it says; a field that nothing in it"
     " supports is null."
@@ -131,6 +132,8 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
     data: dict[str, Any] = {}
     problems = [note] if note else []
+    if unfounded := _unfounded(found):
+        found = {name: each for name, each in found.items() if name not in unfounded}
     if not reading.lines:
         problems.append("no text was found in the document")
     fields = fields_of(extractor.schema.json_schema)
@@ -142,6 +145,7 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
             problems.append(problem)
     wanted = {field.found for field in fields}
     problems += [each for each in ruled.problems if each.partition(":")[0] in wanted]
+    problems += [f"{name}: {NO_RECEIPT}" for name in unfounded if name in wanted]
     places = {
         field.name: found[field.found]
         for field in fields
@@ -159,6 +163,13 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
         extractor.provenance,
         value,
     )
+
+
+def _unfounded(found: Mapping[str, Found]) -> list[str]:
+    """Fields of whoever wrote a document, where nothing else in it is a receipt's."""
+    if "date" in found or "total" in found:
+        return []
+    return [name for name in ("company", "address") if name in found]
 
 
 def _value(field: Field, found: Mapping[str, Found], day: date | None) -> tuple[Any, str]:

@@ -8,6 +8,7 @@ taken together; the evidence names the moment that shows the answer best.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +20,33 @@ from polymodal.tasks.grounding import anywhere, margins, moved
 from polymodal.tasks.questions import Question
 from polymodal.tasks.statements import alternatives, others, statement
 
-__all__ = ["DIGITS", "moved_by_picture", "picture_evidence", "seen_in", "shares_of"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "BLANK",
+    "DIGITS",
+    "NEEDS_THINGS",
+    "is_blank",
+    "moved_by_picture",
+    "picture_evidence",
+    "seen_in",
+    "shares_of",
+]
 
 DIGITS = 4
 """Of the probabilities that results show."""
+NEEDS_THINGS = {"object", "count", "place"}
+"""Kinds of questions to which a blank picture has no answer."""
+BLANK = Evidence("picture", "the picture is blank: it has one flat color", supports=False)
+FLAT = 4
+"""Levels of 255 by which a channel of a blank picture varies at most."""
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Whether a picture is of one flat color, as an empty page is."""
+    pixels = np.asarray(image.convert("RGB"))
+    return bool((np.ptp(pixels, axis=(0, 1)) <= FLAT).all())
 
 
 def seen_in(

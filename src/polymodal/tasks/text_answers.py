@@ -103,6 +103,8 @@ _APART = {"fax", "expire", "expires"}
 _OF_ALL = {"company", "store", "shop", "merchant", "seller", "vendor", "restaurant", "business",
            "purchase", "transaction", "sale", "issued", "bought", "made"}  # fmt: skip
 """Whose a date or a phone number on a receipt is, said or not."""
+HALF = 0.5
+"""Of the words asked for: with no more in a line, it is as likely about something else."""
 _NOT_TOTAL = re.compile(
     r"sub\s?-?total|total\s*(?:qty|quantity|items?|tax|gst|disc|saving|point|excl|before|ex\b)"
     r"|(?:tax|gst|disc\w*|qty|item\w*|saving\w*|rounding|change)\s*(?:total|amount)|excl",
@@ -179,11 +181,13 @@ def _valued(kind: str, keys: Sequence[str], lines: Sequence[TextLine]) -> Found 
     """A value of the kind beside the keys; without a key in the lines, the only one there is."""
     pattern = _KINDS[kind][0]
     plain_keys = [key for key in keys if key not in {"jersey", "shirt", "sign", "bus", "train"}]
+    if kind in {"phone", "date", "time"}:
+        plain_keys = [key for key in plain_keys if key not in _OF_ALL] or plain_keys
     total = "total" in plain_keys and "subtotal" not in plain_keys
     values: list[_Value] = []
     for line in lines:
         share = _holds(plain_keys, line.text)
-        if share <= 0 or (total and _NOT_TOTAL.search(line.text)):
+        if share <= HALF or (total and _NOT_TOTAL.search(line.text)):
             continue
         ends = [match.end() for key in plain_keys for match in _found(key, line.text)[:1]]
         # An amount stands last in its row, anything else just after its name.
