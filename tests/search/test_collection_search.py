@@ -101,6 +101,19 @@ def test_text_and_picture_are_mixed_by_weight(shop, folder):
         shop.search("yellow", image=green, weights=(0, 0))
 
 
+def test_words_in_text_fields_count_for_as_much_as_the_text_does(shop, folder):
+    blue = folder / "photos" / "blue0.png"
+
+    def found(weights):
+        return names(shop.search("yellow", image=blue, weights=weights, k=3))
+
+    alone = names(shop.search(image=blue, k=3))
+    assert found((0, 1)) == found((-0.001, 1)) == alone
+    assert found((0.01, 1))[0] == alone[0] == "blue0"
+    assert {name[:-1] for name in found((1, 0.01))} == {"yellow"}
+    assert found((1, 0)) == names(shop.search("yellow", k=3))
+
+
 def test_examples_move_the_search_and_are_not_among_the_hits(shop, folder):
     photos = folder / "photos"
     liked = names(shop.search(like=[photos / "green0.png"], k=2))

@@ -133,7 +133,7 @@ def classify(
     """
     out = Output(as_json=json, quiet=quiet)
     if sum(map(bool, (label, labels, probe))) != 1:
-        raise UsageError("say what to sort into: -l LABEL ..., --labels FILE or --probe FILE.")
+        raise UsageError("say what to sort into by one of -l LABEL, --labels FILE, --probe FILE.")
     probability(unknown, "--unknown")
     inputs = find_inputs(paths)
     results: Iterator[Classification | ItemError] = open_suite(model, device).classify(

@@ -34,9 +34,12 @@ from polymodal.search.edge_indexes import FieldIndexes
 from polymodal.search.edge_payload import IMAGE, SHOWN, TEXT, WHOLE
 from polymodal.search.edge_query import (
     SCAN_LIMIT,
+    by_vector,
+    by_words,
     condition,
     config,
-    request,
+    fuse,
+    fusion_depth,
     search_params,
 )
 from polymodal.search.filters import Filter
@@ -154,33 +157,39 @@ class EdgeStore:
         filter: Filter | None = None,  # noqa: A002
         *,
         text: str = "",
+        text_weight: float = 1.0,
         exclude: Sequence[str] = (),
         offset: int = 0,
         exact: bool = False,
     ) -> list[Found]:
         """See `Store.query`."""
         words = self._words(text)
-        if vector is None and words is None:
-            return []
         with _mapped(f"search the store in {self._folder}"):
             wanted = condition(filter, exclude)
             params = search_params(filter, self._size(), exact=exact)
             limit = k + offset
             if words is None:
-                points = self._open.query(request(vector, None, limit + 1, wanted, params))
+                if vector is None:
+                    return []
+                points = self._open.query(by_vector(vector, limit + 1, wanted, params))
                 if len(points) > limit and points[limit].score == points[limit - 1].score:
-                    asked = request(vector, None, limit + TIES, wanted, params)
+                    asked = by_vector(vector, limit + TIES, wanted, params)
                     points = self._open.query(asked)
                 best = _ranked(points)[offset:limit]
                 return [edge_payload.to_found(each, each.score, vector, None) for each in best]
-            points = self._open.query(request(vector, words, limit + TIES, wanted, params))
-            best = _ranked(points)[offset:limit]
-            ids = [point.id for point in best]
+            many = limit + TIES if vector is None else fusion_depth(limit)
+            worded = _ranked(self._open.query(by_words(words, many, wanted)))
+            scored = [(point.id, point.score) for point in worded]
+            if vector is not None:
+                asked = by_vector(vector, many, wanted, params, payload=False)
+                scored = fuse(_ranked(self._open.query(asked)), worded, text_weight)
+            scored = scored[offset:limit]
+            ids = [point for point, _ in scored]
             records = {r.id: r for r in self._open.retrieve(ids, _selected(SHOWN), [IMAGE, TEXT])}
         return [
-            edge_payload.to_found(records[point.id], point.score, vector, words)
-            for point in best
-            if point.id in records
+            edge_payload.to_found(records[point], score, vector, words)
+            for point, score in scored
+            if point in records
         ]
 
     @profiled("store")
@@ -195,7 +204,7 @@ class EdgeStore:
         """Point ids and cosines only: what a benchmark of the index compares."""
         with _mapped(f"search the store in {self._folder}"):
             params = search_params(filter, self._size(), exact=exact)
-            asked = request(vector, None, k, condition(filter), params)
+            asked = by_vector(vector, k, condition(filter), params)
             return [(str(point.id), point.score) for point in self._open.query(asked)]
 
     @profiled("store")

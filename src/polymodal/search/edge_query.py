@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCAN_LIMIT",
+    "by_vector",
+    "by_words",
     "condition",
     "config",
-    "request",
+    "fuse",
+    "fusion_depth",
     "search_params",
 ]
 
@@ -108,35 +111,49 @@ def search_params(
     )
 
 
-def request(
-    vector: Vector | None,
-    words: edge.SparseVector | None,
+def by_vector(
+    vector: Vector,
     limit: int,
     wanted: edge.Filter | None,
     params: edge.SearchParams,
+    *,
+    payload: bool = True,
 ) -> edge.QueryRequest:
-    """A query by vector, by words, or by both with their ranks fused.
-
-    With words it gives ids and scores only: Edge would fetch the rest for every candidate.
-    """
+    """A query by cosine; without `payload` it gives ids and scores only, as candidates need."""
     import qdrant_edge as edge
 
-    by_words = None if words is None else edge.Query.Nearest(words, using=TEXT)
-    by_vector = None if vector is None else edge.Query.Nearest(vector.tolist(), using=IMAGE)
-    if by_vector is None:
-        return edge.QueryRequest(limit, query=by_words, filter=wanted)
-    if by_words is None:
-        shown = edge.PayloadSelector.Include(list(SHOWN))
-        return edge.QueryRequest(
-            limit, query=by_vector, filter=wanted, params=params, with_payload=shown
-        )
-    depth = max(FUSION_DEPTH, 2 * limit)
-    fusion: Any = edge.Fusion.Rrf(k=RRF_K)
-    prefetches = [
-        edge.Prefetch(depth, query=by_vector, filter=wanted, params=params),
-        edge.Prefetch(depth, query=by_words, filter=wanted),
-    ]
-    return edge.QueryRequest(limit, query=fusion, prefetches=prefetches)
+    shown = edge.PayloadSelector.Include(list(SHOWN)) if payload else None
+    nearest = edge.Query.Nearest(vector.tolist(), using=IMAGE)
+    return edge.QueryRequest(limit, query=nearest, filter=wanted, params=params, with_payload=shown)
+
+
+def by_words(words: edge.SparseVector, limit: int, wanted: edge.Filter | None) -> edge.QueryRequest:
+    """A query by BM25; gives ids and scores only, as candidates need."""
+    import qdrant_edge as edge
+
+    return edge.QueryRequest(limit, query=edge.Query.Nearest(words, using=TEXT), filter=wanted)
+
+
+def fusion_depth(limit: int) -> int:
+    """How many candidates of each kind are fused for so many hits."""
+    return max(FUSION_DEPTH, 2 * limit)
+
+
+def fuse(
+    near: Sequence[edge.ScoredPoint],
+    worded: Sequence[edge.ScoredPoint],
+    words_weight: float,
+) -> list[tuple[Any, float]]:
+    """Two rankings as one by reciprocal ranks (RRF): ids with their scores, best first.
+
+    Edge fuses as well, but its weight divides a rank, so that the first by words keeps its whole
+    score however little words weigh; here it multiplies the score.
+    """
+    scores: dict[Any, float] = {}
+    for points, weight in ((near, 1.0), (worded, words_weight)):
+        for rank, point in enumerate(points):
+            scores[point.id] = scores.get(point.id, 0.0) + weight / (RRF_K + rank)
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def condition(

@@ -54,6 +54,16 @@ class Wanted:
         if not (self.text or "").strip() and self.image is None and not examples:
             raise UsageError("nothing to search for: give a text, a picture, or liked pictures.")
 
+    def text_share(self) -> float:
+        """The part of the query that its text is, from 0 to 1; all of it without a picture.
+
+        What its words count for in text fields: else they would outweigh any picture.
+        """
+        text, image = self.weights
+        if self.image is None or not (text or image):
+            return 1.0
+        return max(text, 0.0) / (abs(text) + abs(image))
+
 
 def find(access: Access, wanted: Wanted) -> SearchResult:
     """Search by words, by a picture, by both, and by examples."""
@@ -69,13 +79,15 @@ def find(access: Access, wanted: Wanted) -> SearchResult:
         [each.vector for each in unliked],
     )
     hybrid = bool(text) and (bool(manifest.text_fields) if wanted.hybrid is None else wanted.hybrid)
+    share = wanted.text_share()
     again = wanted.rerank
     last = wanted.offset + wanted.k
     found = store.query(
         vector,
         wanted.k if again is None else max(last, wanted.top),
         where,
-        text=text if hybrid else "",
+        text=text if hybrid and share > 0 else "",
+        text_weight=share,
         exclude=[each.id for each in (*examples, *unliked) if each.id],
         offset=wanted.offset if again is None else 0,
     )

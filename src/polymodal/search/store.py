@@ -120,11 +120,15 @@ class Store(Protocol):
         filter: Filter | None = None,  # noqa: A002
         *,
         text: str = "",
+        text_weight: float = 1.0,
         exclude: Sequence[str] = (),
         offset: int = 0,
         exact: bool = False,
     ) -> list[Found]:
-        """Best first: by cosine, by BM25 when only `text` is given, by both fused with both."""
+        """Best first: by cosine, by BM25 when only `text` is given, by both fused with both.
+
+        `text_weight` is what a rank by words counts for beside a rank by cosine.
+        """
         ...
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Item]:
