@@ -126,7 +126,7 @@ class DocumentVerbs(SuiteParts):
             writer = recorded(writer, self.journal, "extract")
         else:
             only_for_generators(options=options)
-            self._only_one_precision("extract without a model that writes")
+            self._precision().refuse_for("extract without a model that writes")
         reader, limits, cache = self.reader(), self._picture_limits(), self.cache
         extractor = Extractor.open(schema, writer, options or OPTIONS, limits)
         return gather(

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from polymodal.catalog.names import full_name
-from polymodal.errors import UsageError
 from polymodal.suite_parts import SuiteParts
 
 if TYPE_CHECKING:
@@ -58,20 +57,6 @@ class LoadedModels(SuiteParts):
         from polymodal.models.precision import Precision
 
         return Precision(self._dtype, self._quantize)
-
-    def _only_one_precision(self, what: str) -> None:
-        """Refuse `--dtype` and `--quantize` where nothing has them.
-
-        Raises:
-            UsageError: one was asked for.
-        """
-        from polymodal.models.precision import AS_IT_IS
-
-        if self._precision() != AS_IT_IS:
-            raise UsageError(
-                f"{what} comes in one precision; --dtype and --quantize go with a checkpoint: -m"
-                " FOLDER, or its id on the hub."
-            )
 
 
 def _own_name(model: object) -> str:

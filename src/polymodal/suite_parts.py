@@ -76,8 +76,6 @@ class SuiteParts:
 
         def _precision(self) -> Precision: ...
 
-        def _only_one_precision(self, what: str) -> None: ...
-
     def _device_beside(self) -> Device:
         """Where what helps another model runs, which need not be where that model was sent."""
         return "cpu" if self._device == "cpu" else "auto"

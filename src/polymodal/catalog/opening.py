@@ -56,11 +56,8 @@ def open_embedder(
     name = full_name(name)
     if is_generator_name(name):
         raise no_vectors(name)
-    if precision != AS_IT_IS and not is_checkpoint_name(name):
-        raise UsageError(
-            f"{name} comes in one precision; --dtype and --quantize are for checkpoints of"
-            " transformers, by folder or hub id."
-        )
+    if not is_checkpoint_name(name):
+        precision.refuse_for(name)
     is_folder = Path(name).expanduser().is_dir()
     if name in PACKAGES or (is_folder and not is_checkpoint_name(name)):
         return _starter(find_weights(name), device)

@@ -105,6 +105,18 @@ class Precision:
         if self.quantize is not None and self.quantize not in QUANTIZED:
             raise UsageError(f"quantize {self.quantize!r} is not known; use 8bit or 4bit.")
 
+    def refuse_for(self, what: str) -> None:
+        """Refuse a precision that was asked of something which has only its own.
+
+        Raises:
+            UsageError: one was asked for.
+        """
+        if self != AS_IT_IS:
+            raise UsageError(
+                f"{what} comes in one precision; --dtype and --quantize go with a checkpoint: -m"
+                " FOLDER, or its id on the hub."
+            )
+
     def resolved(self, device: str, own: str | None) -> str:
         """The type that weights have, or are computed in.
 

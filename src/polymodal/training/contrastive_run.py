@@ -20,9 +20,8 @@ from polymodal.training.contrastive_task import (
     spread,
 )
 from polymodal.training.estimate import Estimate, estimate
-from polymodal.training.loading import Loader, PairSamples
+from polymodal.training.loading import Loader, PairSamples, held_out
 from polymodal.training.pairs import Pairs
-from polymodal.training.pictures import Preparation
 from polymodal.training.ranks import ranks
 from polymodal.training.rates import parameter_groups
 from polymodal.training.recipes import ClipRecipe, ContrastiveRecipe
@@ -160,7 +159,7 @@ class ContrastiveRun:
             device=self.device,
             recipe=self.recipe,
             chunks=self.recipe.chunks,
-            validation=self._validation(),
+            validation=held_out(self.validation, self.tower.preparation, self.recipe.seed),
             tokens=self.tower.tokens,
         )
         scores = Trainer(task, self.recipe, run).run()
@@ -173,13 +172,6 @@ class ContrastiveRun:
 
     def _model(self, encoder: nn.Module) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": encoder, "loss": loss_of(self.recipe, self.tower.scale)})
-
-    def _validation(self) -> PairSamples | None:
-        if self.validation is None:
-            return None
-        plain = self.tower.preparation
-        middle = Preparation(plain.size_px, plain.mean, plain.std)
-        return PairSamples(self.validation, middle, self.recipe.seed, train=False)
 
     def _about(self) -> dict[str, Any]:
         return {

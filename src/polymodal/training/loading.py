@@ -22,7 +22,7 @@ from polymodal.training.pairs import Pairs
 from polymodal.training.pictures import Preparation
 from polymodal.training.ranks import ranks
 
-__all__ = ["Batch", "Loader", "PairSamples", "Sample"]
+__all__ = ["Batch", "Loader", "PairSamples", "Sample", "held_out"]
 
 TRIES = 20
 """Neighbours that are tried in place of an item that cannot be opened."""
@@ -106,6 +106,14 @@ class PairSamples:
             f"{len(failures)} pictures in a row cannot be opened in {self.pairs.source}: "
             + "; ".join(failures[:3])
         )
+
+
+def held_out(pairs: Pairs | None, preparation: Preparation, seed: int) -> PairSamples | None:
+    """Validation pairs as samples: the middle square, not mirrored; None where there are none."""
+    if pairs is None:
+        return None
+    middle = Preparation(preparation.size_px, preparation.mean, preparation.std)
+    return PairSamples(pairs, middle, seed, train=False)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from polymodal.models.hub_loading import Source
 from polymodal.training.bridge_recipes import QFormerRecipe
 from polymodal.training.contrastive_task import autocast, check_batch, recalls_of, spread
 from polymodal.training.estimate import Estimate, estimate
-from polymodal.training.loading import Batch, Loader, PairSamples
+from polymodal.training.loading import Batch, Loader, PairSamples, held_out
 from polymodal.training.pairs import Pairs
-from polymodal.training.pictures import Preparation
 from polymodal.training.qformer_model import QFormerParts, start_qformer
 from polymodal.training.ranks import gathered, largest_over_ranks, mean_over_ranks, ranks
 from polymodal.training.rates import parameter_groups
@@ -175,22 +174,14 @@ class QFormerRun:
         how = {"resume": resume, "accept_changes": accept_changes}
         run = begun(folder, say, self.recipe, self._about(), **how)
         model = spread(self.parts.model.to(self.device), self.recipe, self.device)
-        task = QFormerTask(
-            model, self.loader, self.device, self.recipe, self.parts, self._held_out()
-        )
+        validation = held_out(self.validation, self.parts.preparation, self.recipe.seed)
+        task = QFormerTask(model, self.loader, self.device, self.recipe, self.parts, validation)
         scores = Trainer(task, self.recipe, run).run()
         if ranks().first:
             with saving(folder):
                 self.parts.save(folder)
                 write_card(folder, run.record, scores)
         return scores
-
-    def _held_out(self) -> PairSamples | None:
-        if self.validation is None:
-            return None
-        plain = self.parts.preparation
-        middle = Preparation(plain.size_px, plain.mean, plain.std)
-        return PairSamples(self.validation, middle, self.recipe.seed, train=False)
 
     def _about(self) -> dict[str, Any]:
         return {
