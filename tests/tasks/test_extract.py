@@ -201,8 +201,11 @@ def test_what_is_no_receipt_has_no_merchant(suite_of):
     found = suite_of(sign).extract(PAGE)
     assert set(found.data.values()) == {None}
     assert found.evidence == {}
-    assert any(each.startswith("company: neither a date nor") for each in found.problems)
-    assert suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE).data["company"] == sign[0]
+    assert any(each.startswith("company: nothing beside it is") for each in found.problems)
+    letter = suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE)
+    assert (letter.data["company"], letter.data["date"]) == (None, "14/06/2023")
+    priced = suite_of([*sign, "Date: 14/06/2023", "Admission|4.00"]).extract(PAGE)
+    assert priced.data["company"] == sign[0]
 
 
 class Expense(pydantic.BaseModel):

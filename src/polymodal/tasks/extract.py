@@ -20,6 +20,7 @@ from polymodal.media.documents import DocumentInput
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.models.messages import GenerationOptions, Message, Part, TextPart
 from polymodal.models.protocols import Generator, Reader
+from polymodal.models.receipts.amounts import Amount
 from polymodal.models.receipts.dates import calendar_day
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import Found, ReceiptModel
@@ -35,7 +36,7 @@ from polymodal.tasks.structured import OPTIONS, ask_for
 
 __all__ = ["Extractor", "extract"]
 
-NO_RECEIPT = "neither a date nor a total stands beside it, so this is taken for no receipt"
+NO_RECEIPT = "nothing beside it is a receipt's: no total, and no date with amounts"
 QUESTION = (
     "Fill in the data from the document. Use only what it says; a field that nothing in it"
     " supports is null."
@@ -132,7 +133,7 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
     data: dict[str, Any] = {}
     problems = [note] if note else []
-    if unfounded := _unfounded(found):
+    if unfounded := _unfounded(found, read_fields.amounts):
         found = {name: each for name, each in found.items() if name not in unfounded}
     if not reading.lines:
         problems.append("no text was found in the document")
@@ -165,9 +166,11 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     )
 
 
-def _unfounded(found: Mapping[str, Found]) -> list[str]:
-    """Fields of whoever wrote a document, where nothing else in it is a receipt's."""
-    if "date" in found or "total" in found:
+def _unfounded(found: Mapping[str, Found], amounts: Sequence[Amount]) -> list[str]:
+    """Fields of whoever wrote a document, where nothing else in it is a receipt's: a letter has a
+    date, too.
+    """
+    if "total" in found or ("date" in found and amounts):
         return []
     return [name for name in ("company", "address") if name in found]
 
