@@ -178,7 +178,7 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Text in a picture is read. With a model that writes, also about videos, sound and documents.
+    Text in pictures and PDFs is read. With a model that writes, also about videos and sound.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
