@@ -8,7 +8,7 @@ import pytest
 
 from polymodal.errors import DamagedWeights
 from polymodal.models.receipts.amounts import by_value, find_amounts
-from polymodal.models.receipts.dates import calendar_day, find_dates, of_the_receipt
+from polymodal.models.receipts.dates import calendar_day, find_dates, is_american, of_the_receipt
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import ReceiptModel, tidy_address, tidy_company
 from polymodal.models.receipts.pieces import pieces_of
@@ -62,6 +62,21 @@ def test_another_date_tells_which_number_is_the_month():
     dates = find_dates(sheet_of("Printed 12/28/2017", "Date 03/04/2018"))
     assert calendar_day(dates[1], dates) == datetime.date(2018, 3, 4)
     assert calendar_day(dates[1], [dates[1]]) == datetime.date(2018, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("address", "day"),
+    [
+        ("Dayton, OH 45402", datetime.date(2024, 4, 2)),
+        ("Austin TX 78701-1234", datetime.date(2024, 4, 2)),
+        ("41150 KLANG, SELANGOR", datetime.date(2024, 2, 4)),
+        ("INVOICE NO 10234", datetime.date(2024, 2, 4)),
+    ],
+)
+def test_an_american_address_tells_that_the_month_comes_first(address, day):
+    sheet = sheet_of(address, "DATE 04/02/24 17:33")
+    dates = find_dates(sheet)
+    assert calendar_day(dates[0], dates, american=is_american(sheet)) == day
 
 
 def test_amounts_are_found_with_sign_unit_and_their_row_s_words():

@@ -21,7 +21,7 @@ from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.models.messages import GenerationOptions, Message, Part, TextPart
 from polymodal.models.protocols import Generator, Reader
 from polymodal.models.receipts.amounts import Amount
-from polymodal.models.receipts.dates import calendar_day
+from polymodal.models.receipts.dates import calendar_day, is_american
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import Found, ReceiptModel
 from polymodal.results import Provenance
@@ -130,7 +130,9 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     ruled = by_rule(read_fields)
     found = {**read_fields.found, **ruled.found}
     chosen = read_fields.date
-    day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
+    day = None
+    if chosen is not None:
+        day = calendar_day(chosen, list(read_fields.dates), american=is_american(sheet))
     data: dict[str, Any] = {}
     problems = [note] if note else []
     if unfounded := _unfounded(found, read_fields.amounts):

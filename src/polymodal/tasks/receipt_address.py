@@ -14,21 +14,17 @@ from collections.abc import Sequence
 
 from polymodal.models.receipts.model import Found, ReceiptFields, tidy_address
 from polymodal.models.receipts.pieces import Piece, pieces_of
-from polymodal.models.receipts.words import LINE_WORDS
+from polymodal.models.receipts.words import LINE_WORDS, US_STATES
 from polymodal.results_documents import Line
 
 __all__ = ["address_by_pattern"]
 
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
-    "NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
-)
 _POSTCODES = (
     # Royal Mail: the inward part never holds C, I, K, M, O or V.
     r"[A-Z]{1,2}\d[A-Z\d]?\s?\d[ABD-HJLNP-UW-Z]{2}",
     # Canada Post: neither D, F, I, O, Q nor U, and neither W nor Z in front.
     r"[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z]\s?\d[ABCEGHJ-NPRSTV-Z]\d",
-    rf"(?:{_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?",
+    rf"(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?",
     r"(?:NSW|VIC|QLD|TAS|ACT)\.?,?\s+\d{4}",
 )
 _COUNTRY = r"U\.?K|United Kingdom|England|Scotland|Wales|U\.?S\.?A|Canada|Australia"

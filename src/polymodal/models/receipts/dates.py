@@ -1,7 +1,8 @@
 """Dates as receipts print them: found, tidied, and turned into calendar days.
 
 Notable: the printed text is kept beside the day, since 03/04/2018 is March or April depending on
-where it was printed; another date of the document may tell, and otherwise the day comes first.
+where it was printed; another date of the document may tell, or an American address, and otherwise
+the day comes first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from polymodal.models.receipts.layout import Cell, Sheet
+from polymodal.models.receipts.words import US_STATES
 
 __all__ = [
     "DATE_FEATURES",
@@ -19,6 +21,7 @@ __all__ = [
     "calendar_day",
     "date_features",
     "find_dates",
+    "is_american",
     "of_the_receipt",
 ]
 
@@ -67,6 +70,7 @@ _OF_SOMETHING_ELSE = re.compile(
     re.IGNORECASE,
 )
 """What just before a date says that nothing was bought or billed on that day."""
+_AMERICAN = re.compile(rf"(?<![^\W_])(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?(?!\w)")
 _FIX = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1"})
 
 DATE_FEATURES = (
@@ -142,8 +146,17 @@ def _before(sheet: Sheet, dates: Sequence[DateFound], found: DateFound) -> str:
     return over[0].text if over else ""
 
 
-def calendar_day(found: DateFound, others: list[DateFound]) -> date | None:
-    """The day; where day and month could be swapped, as the other dates have them."""
+def is_american(sheet: Sheet) -> bool:
+    """Whether an address in it is in the United States."""
+    return any(_AMERICAN.search(cell.text) for cell in sheet.cells)
+
+
+def calendar_day(
+    found: DateFound, others: list[DateFound], *, american: bool = False
+) -> date | None:
+    """The day; where day and month could be swapped, as the other dates have them, else as dates
+    are written in America or elsewhere.
+    """
     first, second, third = found.parts
     if found.kind in {"ymd", "compact"}:
         return _day(first, second, third)
@@ -151,7 +164,7 @@ def calendar_day(found: DateFound, others: list[DateFound]) -> date | None:
         return _day(third, first, second)
     month_first = found.month_first
     if month_first is None and found.kind in _NUMERIC:
-        month_first = next((o.month_first for o in others if o.month_first is not None), False)
+        month_first = next((o.month_first for o in others if o.month_first is not None), american)
     return _day(third, first, second) if month_first else _day(third, second, first)
 
 

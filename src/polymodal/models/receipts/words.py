@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["AMOUNT_WORDS", "LINE_WORDS", "tokens"]
+__all__ = ["AMOUNT_WORDS", "LINE_WORDS", "US_STATES", "tokens"]
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -82,6 +82,13 @@ AMOUNT_WORDS: dict[str, re.Pattern[str]] = {
     "summary": _any(r"summary|code|sum+ary"),
 }
 """Kinds of words beside an amount."""
+
+
+US_STATES = (
+    "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
+    "NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
+)
+"""Postal abbreviations, as a pattern."""
 
 
 def tokens(text: str) -> list[str]:
