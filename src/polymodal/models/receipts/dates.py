@@ -70,7 +70,11 @@ _OF_SOMETHING_ELSE = re.compile(
     re.IGNORECASE,
 )
 """What just before a date says that nothing was bought or billed on that day."""
-_AMERICAN = re.compile(rf"(?<![^\W_])(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?(?!\w)")
+_AMERICAN = re.compile(
+    rf"\w,\s*(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
+    rf"|[^\W\d_]{{3,}}\s(?!ID|OR|IN|DE|OK|ME|HI|CO)(?:{US_STATES})\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
+)
+"""A place, its state and its number; without the comma "CASHIER ID 12345" would be in Idaho."""
 _FIX = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1"})
 
 DATE_FEATURES = (
