@@ -154,6 +154,7 @@ def test_cells_close_together_are_one_piece_and_others_are_not():
         ("MR D.I.Y. (M) SDN BHD", "MR D.I.Y. (M) SDN BHD"),
         ("Taste Of The WorId", "Taste Of The World"),
         ("STORE 123", "STORE 123"),
+        ("STARBUCKS STORE #10234", "STARBUCKS STORE"),
     ],
 )
 def test_registration_numbers_are_cut_from_companies(text, tidied):

@@ -61,6 +61,7 @@ def test_what_was_bought_is_no_payment():
         (["TOTAL SEK|3,40"], "SEK"),
         (["TOTAL|R$ 3,40"], "BRL"),
         (["Total Eur 3,40"], "EUR"),
+        (["CHF 2.00", "CHF 1.30", "TOTAL|EUR 3.40", "CHF 3.30"], "EUR"),
         (["TOTAL|$3.40 USD", "TAX|$0.40", "NET|$3.00"], "USD"),
     ],
 )
@@ -76,6 +77,7 @@ def test_a_currency_is_one_that_an_amount_is_in(rows, currency):
         ("Rechnungsnummer: 2024-1187", "2024-1187"),
         ("Facture n\u00b0 F-2024-88", "F-2024-88"),
         ("Kvitto nr 8812", "8812"),
+        ("Order #: 55210Ship date: 03/20/2024", "55210"),
         ("Bon voyage 2024", None),
         ("Bus No: 4521", None),
     ],

@@ -9,7 +9,7 @@ the value. Text that was read is data: nothing in it is followed, whatever it sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -125,6 +125,9 @@ def _default() -> Any:
 
 def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extraction:
     """By the receipt model and the rules beside it."""
+    several = _documents_in(extractor.model, reading)
+    if several:
+        reading = _page_of(reading, several[0])
     sheet = lay_out(upright_lines(reading), reading.pages, reading.rows)
     read_fields = extractor.model.read(sheet)
     ruled = by_rule(read_fields)
@@ -135,6 +138,9 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
         day = calendar_day(chosen, list(read_fields.dates), american=is_american(sheet))
     data: dict[str, Any] = {}
     problems = [note] if note else []
+    if several:
+        pages = f"{', '.join(map(str, several[:-1]))} and {several[-1]}"
+        problems.append(f"pages {pages} are receipts of their own: this is page {several[0]}'s")
     if unfounded := _unfounded(found, read_fields.amounts):
         found = {name: each for name, each in found.items() if name not in unfounded}
     if not reading.lines:
@@ -165,6 +171,36 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
         (*problems, *broken),
         extractor.provenance,
         value,
+    )
+
+
+def _documents_in(model: ReceiptModel, reading: Reading) -> list[int]:
+    """Pages that are receipts of their own, where there are several in one file: each has a total,
+    and another company and another date than those before.
+    """
+    pages, companies, dates = [], set(), set()
+    for page in reading.pages if len(reading.pages) > 1 else ():
+        part = _page_of(reading, page.page)
+        read_fields = model.read(lay_out(upright_lines(part), part.pages, part.rows))
+        company, total = read_fields.found.get("company"), read_fields.found.get("total")
+        if company is None or total is None or read_fields.date is None:
+            continue
+        name, day = _squeezed(company.text), read_fields.date.parts
+        if name not in companies and day not in dates:
+            pages.append(page.page)
+        companies.add(name)
+        dates.add(day)
+    return pages if len(pages) > 1 else []
+
+
+def _page_of(reading: Reading, number: int) -> Reading:
+    """One page of a reading, as a reading."""
+    kept = [index for index, line in enumerate(reading.lines) if line.page == number]
+    return replace(
+        reading,
+        lines=tuple(reading.lines[index] for index in kept),
+        rows=tuple(reading.rows[index] for index in kept) if reading.rows else (),
+        pages=tuple(page for page in reading.pages if page.page == number),
     )
 
 

@@ -60,6 +60,8 @@ _NUMBER = [
     for words in _NUMBER_WORDS
 ]
 _VALUE = re.compile(r"^[\W_]*(?P<value>(?=[\w/\-]*\d{2})[A-Z0-9][\w/\-]{2,})\W*$", re.IGNORECASE)
+_STUCK = re.compile(r"(?<=\d)[A-Z][a-z]{2,}$")
+"""The next word, where the blank before it was not read."""
 _DATE_LIKE = re.compile(r"^\d{1,4}[/\-]\d{1,2}[/\-]\d{1,4}$|^20\d{6}$")
 _NOUGHT = re.compile(r"(?<=[A-Za-z])0(?=[A-Za-z])")
 """Among letters it is an O."""
@@ -158,6 +160,11 @@ def _currency(fields: ReceiptFields) -> Found | str | None:
             return f"amounts are in {sign}, and nothing says which country's"
     if not places:
         return None
+    rows = {amount.cell.row for amount in fields.total}
+    of_total = {code: cell for code, cells in places.items() for cell in cells if cell.row in rows}
+    if len(of_total) == 1:
+        code, cell = next(iter(of_total.items()))
+        return Found(code, _sure(cell), (cell.line,))
     counts = Counter({code: len(cells) for code, cells in places.items()})
     (code, count), *others = counts.most_common()
     if others and others[0][1] == count:
@@ -173,6 +180,7 @@ def _transaction(fields: ReceiptFields) -> Found | None:
                 for match in pattern.finditer(_NOUGHT.sub("O", cell.text)):
                     group = "value" if match["value"] else "inner"
                     value, cells = cell.text[slice(*match.span(group))] or None, [cell]
+                    value = value and _STUCK.sub("", value)
                     if value is None and index + 1 < len(row):
                         beside = _VALUE.match(row[index + 1].text)
                         value = beside["value"] if beside else None

@@ -274,7 +274,7 @@ def _found(pieces: Sequence[Piece], span: range, scores: Sequence[float], tidy: 
 
 def tidy_company(text: str) -> str:
     """Without the registration number behind it."""
-    cut = _REGISTRATION.sub("", text).strip(" ,;:")
+    cut = _REGISTRATION.sub("", text).strip(" ,;:").rstrip(" #")
     return _letters_right(cut if re.search(r"[^\W\d_]", cut) else text.strip())
 
 
