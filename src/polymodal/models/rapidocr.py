@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.Image import Resampling
 
 from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
@@ -37,6 +39,13 @@ LONGEST_SIDE_PX = 2_000
 """A larger page is scaled down before anything else."""
 DETECTION_SIDE_PX = 1_600
 """Longer side at which lines are looked for; they are read at the page's own resolution."""
+SMALL_SIDE_PX, LARGER_SIDE_PX, MOST_ENLARGED = 320, 640, 3.0
+"""Of a picture whose shorter side is less than the first, small letters may not be found, as on a
+part of a screenshot; it is enlarged until that side is the second. Where they are found, they are
+read better at their own size."""
+_FINDS_MORE = 1.2
+_NO_LETTERS_PX = 200
+"""Longer side under which enlarged letters would be guesses."""
 _LEAST_SCORE = 0.5
 """RapidOCR's own: below it, a line is noise more often than text."""
 _TALL = 1.5
@@ -170,6 +179,31 @@ def _open(threads: int, device: str) -> Any:
 
 
 def _read(engine: Any, image: Image.Image) -> ReadPage:
+    """A page; a small picture also enlarged, where that finds more."""
+    page = _read_at_size(engine, image)
+    longer, shorter = max(image.size), max(1, min(image.size))
+    scale = min(LARGER_SIDE_PX / shorter, DETECTION_SIDE_PX / longer, MOST_ENLARGED)
+    if shorter >= SMALL_SIDE_PX or longer < _NO_LETTERS_PX or scale <= 1:
+        return page
+    size = round(image.width * scale), round(image.height * scale)
+    larger = _read_at_size(engine, image.resize(size, Resampling.BICUBIC))
+    if _letters(larger) < _FINDS_MORE * _letters(page):
+        return page
+    x, y = image.width / size[0], image.height / size[1]
+    lines = [
+        replace(line, box=_rounded((left * x, top * y, right * x, bottom * y)))
+        for line in larger.lines
+        for left, top, right, bottom in [line.box]
+    ]
+    return ReadPage(tuple(lines), larger.rotation)
+
+
+def _letters(page: ReadPage) -> float:
+    """How many signs were read, each as far as the reader is sure of it."""
+    return sum(len(line.text) * line.score for line in page.lines)
+
+
+def _read_at_size(engine: Any, image: Image.Image) -> ReadPage:
     bgr = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
     height, width = bgr.shape[:2]
     rotation = 0
