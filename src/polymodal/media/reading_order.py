@@ -6,6 +6,7 @@ receipt, whose right side holds short cells, is read row by row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from polymodal.results_documents import Box
 
-__all__ = ["reading_order", "turned"]
+__all__ = ["levelled", "reading_order", "turned"]
 
 _SAME_ROW = 0.5
 """Share of the lower piece's height that two pieces of a row have in common."""
@@ -35,6 +36,24 @@ def turned(box: Box, width_px: float, height_px: float, degrees: int) -> Box:
     if degrees == 270:
         return top, width_px - right, bottom, width_px - left
     return box
+
+
+def levelled(boxes: Sequence[Box], skew_degrees: float) -> list[Box]:
+    """The boxes of lines that fall to the right by some degrees, as if they were level.
+
+    A box that stands around a slanting line is too high; what the slope adds is taken off.
+    """
+    if not skew_degrees:
+        return list(boxes)
+    slope = math.radians(skew_degrees)
+    level = []
+    for left, top, right, bottom in boxes:
+        width, height = right - left, bottom - top
+        x, y = (left + right) / 2, (top + bottom) / 2
+        x, y = x * math.cos(slope) + y * math.sin(slope), y * math.cos(slope) - x * math.sin(slope)
+        height = max(height - width * math.tan(abs(slope)), 0.3 * height)
+        level.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    return level
 
 
 def reading_order(boxes: Sequence[Box], texts: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -50,6 +50,10 @@ _LEAST_SCORE = 0.5
 """RapidOCR's own: below it, a line is noise more often than text."""
 _TALL = 1.5
 """Height over width of a line that stands on end."""
+_LONG, _FEWEST_LONG = 3.0, 4
+"""Widths in heights of lines that tell how a page is skewed, and how many have to."""
+_LEAST_SKEW, _MOST_SKEW = 0.7, 20.0
+"""Degrees; less is how exactly corners are found, more is no photograph of a page."""
 _VOTERS = 16
 """Of the widest lines, which say whether a page is upside down."""
 _SURE = 0.9
@@ -195,7 +199,7 @@ def _read(engine: Any, image: Image.Image) -> ReadPage:
         for line in larger.lines
         for left, top, right, bottom in [line.box]
     ]
-    return ReadPage(tuple(lines), larger.rotation)
+    return replace(larger, lines=tuple(lines))
 
 
 def _letters(page: ReadPage) -> float:
@@ -207,13 +211,13 @@ def _read_at_size(engine: Any, image: Image.Image) -> ReadPage:
     bgr = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
     height, width = bgr.shape[:2]
     rotation = 0
-    boxes, crops = _detect(engine, bgr)
+    boxes, crops, skew_degrees = _detect(engine, bgr)
     if _on_end(boxes):
         rotation = 90
-        boxes, crops = _detect(engine, _turned(bgr, rotation))
+        boxes, crops, skew_degrees = _detect(engine, _turned(bgr, rotation))
     if _upside_down(engine, crops):
         rotation += 180
-        boxes, crops = _detect(engine, _turned(bgr, rotation))
+        boxes, crops, skew_degrees = _detect(engine, _turned(bgr, rotation))
     if not crops:
         return ReadPage(())
     # Boxes are those of the upright page; they are given as the picture was given.
@@ -224,7 +228,7 @@ def _read_at_size(engine: Any, image: Image.Image) -> ReadPage:
         for box, text, score in zip(boxes, read.txts, read.scores, strict=True)
         if text.strip() and score >= _LEAST_SCORE
     )
-    return ReadPage(lines, rotation if lines else 0)
+    return ReadPage(lines, rotation, skew_degrees) if lines else ReadPage(())
 
 
 def _turned(bgr: Bgr, degrees: int) -> Bgr:
@@ -232,25 +236,40 @@ def _turned(bgr: Bgr, degrees: int) -> Bgr:
     return np.ascontiguousarray(np.rot90(bgr, -degrees // 90))
 
 
-def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr]]:
-    """Boxes of the lines of a page in its pixels, and the lines cut out."""
+def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr], float]:
+    """Boxes of the lines of a page in its pixels, the lines cut out, and their skew."""
     from rapidocr.main import RapidOCRError
     from rapidocr.utils.process_img import map_boxes_to_original
 
     if min(bgr.shape[:2]) < 2:
-        return [], []
+        return [], [], 0.0
     image, record = engine.preprocess_img(bgr)
     try:
         crops, found = engine.detect_and_crop(image, record)
     except RapidOCRError:  # nothing on it
-        return [], []
+        return [], [], 0.0
     corners = map_boxes_to_original(found.boxes, record, *bgr.shape[:2])
     kept = [
         ((float(x.min()), float(y.min()), float(x.max()), float(y.max())), crop)
         for (x, y), crop in zip(corners.transpose(0, 2, 1), crops, strict=True)
         if min(crop.shape[:2]) > 1
     ]
-    return [box for box, _ in kept], [crop for _, crop in kept]
+    return [box for box, _ in kept], [crop for _, crop in kept], _skew_degrees(corners)
+
+
+def _skew_degrees(corners: NDArray[np.float32]) -> float:
+    """The median slope of long lines; 0 where there are too few to tell, or none to speak of.
+
+    Args:
+        corners: of each line, clockwise from its upper left, shape (n, 4, 2).
+    """
+    along = corners[:, 1] - corners[:, 0]
+    down = corners[:, 3] - corners[:, 0]
+    long = np.hypot(*along.T) > _LONG * np.hypot(*down.T)
+    if long.sum() < _FEWEST_LONG:
+        return 0.0
+    found = float(np.median(np.degrees(np.arctan2(along[long, 1], along[long, 0]))))
+    return round(found, 2) if _LEAST_SKEW < abs(found) < _MOST_SKEW else 0.0
 
 
 def _on_end(boxes: Sequence[Box]) -> bool:
