@@ -74,6 +74,13 @@ def test_a_turned_page_gives_the_same_lines(reader, receipt, degrees):
         assert box == pytest.approx(other.box, abs=1.1)
 
 
+@pytest.mark.parametrize("degrees", [0, 2, -5])
+def test_a_photograph_that_was_not_held_straight_says_how_it_slants(reader, receipt, degrees):
+    image = receipt.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+    (page,) = reader.read([image])
+    assert page.skew_degrees == pytest.approx(degrees, abs=0.4)
+
+
 def test_small_letters_of_a_small_picture_are_found_where_they_stand(reader):
     rows = ["Muller GmbH, Lindenallee 5", "Invoice 2024-1187", "Desk|1,198.00", "Chair|996.00"]
     rows += ["Net|2,194.00", "Total|2,610.86"]
