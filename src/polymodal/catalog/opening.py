@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +135,12 @@ def _calibration(card: Card, source: str, weights: WeightFolder) -> StarterCalib
         for part in ("scale", "bias"):
             fallback = card.calibration[f"match_{part}"]
             numbers[f"{name}_{part}"] = card.calibration.get(f"{name}_{part}", fallback)
+    things = partial(everyday_things, weights.read, card.dimension)
     return StarterCalibration(
         templates=card.templates,
         kinds=card.kinds,
-        everyday=everyday_things(weights.read, card.dimension) if card.everyday_nearest else None,
         everyday_nearest=card.everyday_nearest,
+        read_everyday=things if card.everyday_nearest else None,
         **numbers,
     )
 

@@ -73,8 +73,13 @@ class StarterCalibration:
     multi_label_bias: float
     templates: tuple[str, ...]
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    everyday: Vector | None = None
     everyday_nearest: int = 0
+    read_everyday: Callable[[], Vector] | None = None
+
+    @cached_property
+    def everyday(self) -> Vector | None:
+        """Read where a label may be none of those given; most work has no need of it."""
+        return self.read_everyday() if self.read_everyday is not None else None
 
 
 def everyday_things(read: Callable[[str], bytes], dimension: int) -> Vector:
