@@ -77,6 +77,8 @@ def test_a_currency_is_one_that_an_amount_is_in(rows, currency):
         ("Rechnungsnummer: 2024-1187", "2024-1187"),
         ("Facture n\u00b0 F-2024-88", "F-2024-88"),
         ("Kvitto nr 8812", "8812"),
+        ("FATTURA n. 123/2024 del 15/03/2024", "123/2024"),
+        ("Factuurnummer: 2024-0099", "2024-0099"),
         ("Order #: 55210Ship date: 03/20/2024", "55210"),
         ("Bon voyage 2024", None),
         ("Bus No: 4521", None),
@@ -84,3 +86,9 @@ def test_a_currency_is_one_that_an_amount_is_in(rows, currency):
 )
 def test_numbers_have_names_in_other_languages(row, number):
     assert ruled(*BOUGHT, row)[0].get("transaction_id") == number
+
+
+def test_an_address_goes_on_below_itself_and_not_in_the_next_column():
+    head = ["ACME CLOUD INC|Bill to", "548 Market Street|Jane Roe", "San Francisco, CA 94104|Oslo"]
+    found, _ = ruled(*head, *BOUGHT[1:])
+    assert found["address"] == "548 Market Street San Francisco, CA 94104"

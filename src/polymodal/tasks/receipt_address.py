@@ -66,8 +66,10 @@ def address_by_pattern(fields: ReceiptFields) -> Found | None:
         match = _POSTCODE.search(last)
         if match is None or not _is_part(piece, taken):
             continue
-        if (start := _start(pieces, end, taken)) is not None:
-            chosen = pieces[start : end + 1]
+        # Beside it, in another column, may stand somebody else.
+        column = [each for each in pieces[: end + 1] if _over(each, piece)]
+        if (start := _start(column, len(column) - 1, taken)) is not None:
+            chosen = column[start:]
             before = [each.text for each in chosen[:-1]] + [last[: match.start()]]
             # The postcode as it stands: its digits are not misread letters.
             text = f"{tidy_address(' '.join(before))} {last[match.start() :].strip(' ,;:')}"
@@ -76,6 +78,12 @@ def address_by_pattern(fields: ReceiptFields) -> Found | None:
                 return None
             return Found(text, round(min(line.score for line in lines), 4), lines)
     return None
+
+
+def _over(piece: Piece, other: Piece) -> bool:
+    """Whether they share a part of the page's width."""
+    left, right = piece.cells[0].left, piece.cells[-1].right
+    return left < other.cells[-1].right and other.cells[0].left < right
 
 
 def _before_telephone(text: str) -> str:

@@ -46,9 +46,9 @@ _SIGNS = {
 _NUMBER_WORDS = (
     r"trans(?:action)?\s?(?:id|no)?", r"receipt", r"resit", r"inv(?:oice)?", r"bill",
     r"doc(?:ument)?", r"ref(?:erence)?", r"(?:guest\s)?che?c?k", r"slip", r"order",
-    r"rechnungs?|facture|factura|fattura", r"beleg|bon|kvitto",
+    r"rechnungs?|facture|factura|fattura|factuur|faktura", r"beleg|bon|kvitto",
 )  # fmt: skip
-_NO = r"\s*-?\s*(?:no|nbr|num(?:ber|mer|[eé]ro)?|nr|n[°º]|id)?\s*[.:#]*\s*(?:[.:#]\s*)*"
+_NO = r"\s*-?\s*(?:no|nbr|num(?:ber|mer|[eé]ro)?|nr|n[°º.]|id)?\s*[.:#]*\s*(?:[.:#]\s*)*"
 _NUMBER = [
     re.compile(
         rf"(?<![^\W\d_])(?:{words})(?:(?![^\W\d_])|(?=num|nr)){_NO}"
