@@ -59,8 +59,8 @@ def test_rows_that_slant_are_rows_once_they_are_levelled(degrees):
         boxes.append((min(x), min(y), max(x), max(y)))
     rows = [[f"{row}a", f"{row}b"] for row in range(12)]
     assert read(list(zip(texts, boxes, strict=True))) != rows
-    assert read(list(zip(texts, levelled(boxes, degrees), strict=True))) == rows
-    assert levelled(boxes, 0.0) == boxes
+    assert read(list(zip(texts, levelled(boxes, (degrees, degrees), 360), strict=True))) == rows
+    assert levelled(boxes, (0.0, 0.0), 360) == boxes
 
 
 def test_nothing_gives_nothing():

@@ -38,20 +38,32 @@ def turned(box: Box, width_px: float, height_px: float, degrees: int) -> Box:
     return box
 
 
-def levelled(boxes: Sequence[Box], skew_degrees: float) -> list[Box]:
+def levelled(
+    boxes: Sequence[Box], skew_degrees: tuple[float, float], height_px: float
+) -> list[Box]:
     """The boxes of lines that fall to the right by some degrees, as if they were level.
 
     A box that stands around a slanting line is too high; what the slope adds is taken off.
+
+    Args:
+        skew_degrees: at the upper and at the lower edge; between them it changes evenly.
+        height_px: of the page.
     """
-    if not skew_degrees:
+    if not any(skew_degrees):
         return list(boxes)
-    slope = math.radians(skew_degrees)
+    at_top, at_bottom = (math.tan(math.radians(each)) for each in skew_degrees)
+    mean = (at_top + at_bottom) / 2
+    middle = sum(box[0] + box[2] for box in boxes) / 2 / max(len(boxes), 1)
     level = []
     for left, top, right, bottom in boxes:
         width, height = right - left, bottom - top
-        x, y = (left + right) / 2, (top + bottom) / 2
-        x, y = x * math.cos(slope) + y * math.sin(slope), y * math.cos(slope) - x * math.sin(slope)
-        height = max(height - width * math.tan(abs(slope)), 0.3 * height)
+        x, given = (left + right) / 2, (top + bottom) / 2
+        y = given
+        for _ in range(2):  # the slope is that of the height at which the line crosses the middle
+            slope = at_top + (at_bottom - at_top) * y / max(height_px, 1)
+            y = given - slope * (x - middle)
+        x += mean * (given - height_px / 2)
+        height = max(height - width * abs(slope), 0.3 * height)
         level.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
     return level
 

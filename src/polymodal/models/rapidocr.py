@@ -50,8 +50,11 @@ _LEAST_SCORE = 0.5
 """RapidOCR's own: below it, a line is noise more often than text."""
 _TALL = 1.5
 """Height over width of a line that stands on end."""
-_LONG, _FEWEST_LONG = 3.0, 4
-"""Widths in heights of lines that tell how a page is skewed, and how many have to."""
+_LONG, _FEWEST_LONG, _FEWEST_FITTED = 3.0, 4, 8
+"""Widths in heights of lines that tell how a page is skewed, how many have to, and how many that
+it is skewed more below than above, as where it was photographed from the side."""
+_STRAY = 6.0
+"""Degrees from the median of a line that is another thing."""
 _LEAST_SKEW, _MOST_SKEW = 0.7, 20.0
 """Degrees; less is how exactly corners are found, more is no photograph of a page."""
 _VOTERS = 16
@@ -236,40 +239,54 @@ def _turned(bgr: Bgr, degrees: int) -> Bgr:
     return np.ascontiguousarray(np.rot90(bgr, -degrees // 90))
 
 
-def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr], float]:
+def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr], tuple[float, float]]:
     """Boxes of the lines of a page in its pixels, the lines cut out, and their skew."""
     from rapidocr.main import RapidOCRError
     from rapidocr.utils.process_img import map_boxes_to_original
 
     if min(bgr.shape[:2]) < 2:
-        return [], [], 0.0
+        return [], [], (0.0, 0.0)
     image, record = engine.preprocess_img(bgr)
     try:
         crops, found = engine.detect_and_crop(image, record)
     except RapidOCRError:  # nothing on it
-        return [], [], 0.0
+        return [], [], (0.0, 0.0)
     corners = map_boxes_to_original(found.boxes, record, *bgr.shape[:2])
     kept = [
         ((float(x.min()), float(y.min()), float(x.max()), float(y.max())), crop)
         for (x, y), crop in zip(corners.transpose(0, 2, 1), crops, strict=True)
         if min(crop.shape[:2]) > 1
     ]
-    return [box for box, _ in kept], [crop for _, crop in kept], _skew_degrees(corners)
+    return (
+        [box for box, _ in kept],
+        [crop for _, crop in kept],
+        _skew_degrees(corners, bgr.shape[0]),
+    )
 
 
-def _skew_degrees(corners: NDArray[np.float32]) -> float:
-    """The median slope of long lines; 0 where there are too few to tell, or none to speak of.
+def _skew_degrees(corners: NDArray[np.float32], height_px: int) -> tuple[float, float]:
+    """The slope of long lines at the upper and at the lower edge; 0 where there are too few to
+    tell, or none to speak of.
 
     Args:
         corners: of each line, clockwise from its upper left, shape (n, 4, 2).
     """
     along = corners[:, 1] - corners[:, 0]
-    down = corners[:, 3] - corners[:, 0]
-    long = np.hypot(*along.T) > _LONG * np.hypot(*down.T)
+    lengths = np.hypot(*along.T)
+    long = lengths > _LONG * np.hypot(*(corners[:, 3] - corners[:, 0]).T)
     if long.sum() < _FEWEST_LONG:
-        return 0.0
-    found = float(np.median(np.degrees(np.arctan2(along[long, 1], along[long, 0]))))
-    return round(found, 2) if _LEAST_SKEW < abs(found) < _MOST_SKEW else 0.0
+        return 0.0, 0.0
+    degrees = np.degrees(np.arctan2(along[long, 1], along[long, 0]))
+    y, lengths = corners[long, :, 1].mean(axis=1), lengths[long]
+    fit = np.array([0.0, np.median(degrees)])
+    kept = np.abs(degrees - fit[1]) < _STRAY
+    if kept.sum() >= _FEWEST_FITTED and np.ptp(y[kept]) > 0.3 * height_px:
+        # A corner is as wrong on a short line as on a long one, which turns the short one more.
+        fit = np.polyfit(y[kept], degrees[kept], 1, w=lengths[kept])
+    edges = (float(fit[1]), float(fit[1] + fit[0] * height_px))
+    if max(map(abs, edges)) < _LEAST_SKEW or max(map(abs, edges)) > _MOST_SKEW:
+        return 0.0, 0.0
+    return round(edges[0], 2), round(edges[1], 2)
 
 
 def _on_end(boxes: Sequence[Box]) -> bool:

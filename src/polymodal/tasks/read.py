@@ -147,7 +147,8 @@ def _result(document: _Document, who: Provenance) -> Outcome:
         boxes = [
             turned(line.box, page.width_px, page.height_px, found.rotation) for line in found.lines
         ]
-        level = levelled(boxes, found.skew_degrees)
+        height_px = page.height_px if found.rotation in {0, 180} else page.width_px
+        level = levelled(boxes, found.skew_degrees, height_px)
         order, numbers = reading_order(level, [line.text for line in found.lines])
         lines += [replace(found.lines[index], page=page.number) for index in order]
         first = rows[-1] + 1 if rows else 0
