@@ -63,6 +63,19 @@ def test_rows_that_slant_are_rows_once_they_are_levelled(degrees):
     assert levelled(boxes, (0.0, 0.0), 360) == boxes
 
 
+def test_rows_of_a_page_seen_from_the_side_are_rows_once_they_are_levelled():
+    texts = [f"{row}{side}" for row in range(12) for side in "ab"]
+    boxes = []
+    for text in texts:
+        row, left = int(text[:-1]), 600.0 * (text[-1] == "b")
+        slope = math.tan(math.radians(-4 + 8 * (30 * row + 10) / 360))
+        top = 30.0 * row + slope * (left - 300)
+        boxes.append((left, top, left + 80, top + 20 + 80 * abs(slope)))
+    rows = [[f"{row}a", f"{row}b"] for row in range(12)]
+    assert read(list(zip(texts, boxes, strict=True))) != rows
+    assert read(list(zip(texts, levelled(boxes, (-4.0, 4.0), 360), strict=True))) == rows
+
+
 def test_nothing_gives_nothing():
     assert reading_order([], []) == ([], [])
 
