@@ -7,6 +7,7 @@ line; a test holds the two equal.
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -211,6 +212,9 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, under a profile where that was asked for."""
+        if not gc.isenabled():  # `main` turned it off
+            gc.freeze()
+            gc.enable()
         if not ctx.meta.get(PROFILE):
             return super().invoke(ctx)
         from polymodal.cli.profile import printed_profile
