@@ -28,6 +28,8 @@ LAYERS = [
     {"media"},
     {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
+    {"results_captions", "results_search", "results_sorting", "results_vectors"},
+    {"results_core"},
     {"errors", "profiling"},
     {"nn"},  # building blocks in torch: nothing of the package
 ]
