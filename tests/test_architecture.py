@@ -31,6 +31,7 @@ LAYERS = [
     {"results_captions", "results_search", "results_sorting", "results_vectors"},
     {"results_core"},
     {"errors", "profiling"},
+    {"profiles"},
     {"nn"},  # building blocks in torch: nothing of the package
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

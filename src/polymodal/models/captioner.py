@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from polymodal.models.resident import Resident
+    from polymodal.models.unopened import Style
 from polymodal.models.starter import StarterEmbedder
 
 __all__ = ["CaptionerSpec", "StarterCaptioner"]
