@@ -80,8 +80,8 @@ def main() -> None:
     rows = [
         [
             f"`{name}`",
-            f"{median(values):.3f} s",
-            f"{max(values):.3f} s",
+            f"{median(values):.2f} s",
+            f"{max(values):.2f} s",
             f"{median(values) / ours:.2f}x",
         ]
         for name, values in times.items()
