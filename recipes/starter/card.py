@@ -36,7 +36,8 @@ MODEL: dict[str, object] = {
     ],
 }
 
-KINDS = {name: ["man", "woman", "boy", "girl", "child"] for name in ("person", "people", "human")}
+PEOPLE = ["man", "woman", "young man", "young woman", "boy", "girl", "kid", "group of people"]
+KINDS = dict.fromkeys(("person", "people", "human"), PEOPLE)
 """Class names that neither ImageNet's classes nor the captions know, by what captions say instead;
 chosen on Flickr8k's training photographs (LOG.md)."""
 
