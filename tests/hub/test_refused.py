@@ -131,6 +131,38 @@ def test_a_config_that_is_none_is_named(clip: Path, config: str, said: str) -> N
         open_embedder(str(clip))
 
 
+def test_a_config_that_contradicts_itself_is_named(clip: Path) -> None:
+    changed(clip, projection_dim="sixteen")
+    with pytest.raises(pm.DamagedWeights, match=r"config\.json cannot be used .*projection_dim"):
+        open_embedder(str(clip), device="cpu").embed_texts(["a cat"])
+
+
+def test_a_count_of_layers_that_others_contradict_is_named(
+    checkpoint: Get, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen")
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    changed(folder, text_config={**text, "num_hidden_layers": 5})
+    with pytest.raises(pm.DamagedWeights, match=r"config\.json cannot be used .*layer_types"):
+        pm.Suite(str(folder)).generator().generate([[pm.Message.user("Hello")]])
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "said"),
+    [
+        ("{% for x in %}", pm.DamagedWeights, "chat template of .* cannot be read .line 1"),
+        ("{{ raise_exception('users only') }}", pm.UsageError, "refuses .*: users only"),
+    ],
+)
+def test_a_chat_template_that_fails_is_named(
+    checkpoint: Get, tmp_path: Path, template: str, kind: type[Exception], said: str
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen")
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(kind, match=said):
+        pm.Suite(str(folder)).generator().generate([[pm.Message.user("Hello")]])
+
+
 def test_a_folder_without_weights_or_processor_is_named(clip: Path) -> None:
     (clip / "processor_config.json").unlink()
     with pytest.raises(pm.DamagedWeights, match=str(clip)):
