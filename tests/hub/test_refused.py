@@ -137,9 +137,7 @@ def test_a_config_that_contradicts_itself_is_named(clip: Path) -> None:
         open_embedder(str(clip), device="cpu").embed_texts(["a cat"])
 
 
-def test_a_count_of_layers_that_others_contradict_is_named(
-    checkpoint: Get, tmp_path: Path
-) -> None:
+def test_a_count_of_layers_that_others_contradict_is_named(checkpoint: Get, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen")
     text = json.loads((folder / "config.json").read_text())["text_config"]
     changed(folder, text_config={**text, "num_hidden_layers": 5})

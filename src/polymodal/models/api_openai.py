@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.models.api_calls import Caller
+from polymodal.models.api_calls import Caller, is_page
 from polymodal.models.api_pictures import PictureLimits, encode_picture
 from polymodal.models.api_shared import (
     CONNECT_S,
@@ -123,6 +123,8 @@ class OpenAIWire:
         said, refused, finish, usage = "", "", "", None
         known: list[float] = []
         with chunks:
+            if is_page(chunks.response.headers):
+                raise self.caller.malformed("an HTML page")
             for chunk in chunks:
                 usage = getattr(chunk, "usage", None) or usage
                 for choice in (getattr(chunk, "choices", None) or [])[:1]:

@@ -239,26 +239,24 @@ def _failure(source: Source, error: Exception) -> PolymodalError:
     if is_out_of_memory(error):
         return NotEnoughMemory(f"{source.name} does not fit into memory. {SMALLER}")
     kind, said, whole = type(error), _short(error), str(error)
+    config = source.folder / "config.json"
     if "trust_remote_code" in whole:
         return needs_code(source.name)
-    config = source.folder / "config.json"
     if "does not recognize this architecture" in whole or "Unrecognized model" in whole:
         return ModelUnavailable(
             f"{config}: this version of transformers does not know the model. A newer one may:"
             " pip install -U transformers"
         )
-    if kind.__name__.startswith("StrictDataclass"):
-        return DamagedWeights(f"{config} cannot be used ({said}). Copy or download it again.")
-    if kind.__module__.startswith(("safetensors", "pickle", "_pickle")):
-        return DamagedWeights(f"the weights in {_files(source)} cannot be read: {said}")
     if source.code and not isinstance(error, USUAL):  # raises what it likes
         return ModelUnavailable(
             f"the code that comes with {source.name} failed ({kind.__name__}: {said})."
         )
-    return DamagedWeights(
-        f"the checkpoint in {source.folder} cannot be loaded ({kind.__name__}: {said})."
-        " Copy or download it again."
-    )
+    what = f"the checkpoint in {source.folder} cannot be loaded ({kind.__name__}: {said})"
+    if kind.__name__.startswith("StrictDataclass"):
+        what = f"{config} cannot be used ({said})"
+    elif kind.__module__.startswith(("safetensors", "pickle", "_pickle")):
+        what = f"the weights in {_files(source)} cannot be read ({said})"
+    return DamagedWeights(f"{what}. Copy or download it again.")
 
 
 @contextmanager
