@@ -299,3 +299,23 @@ def test_a_hub_that_was_given_up_is_not_asked_again_behind_the_caller_s_back() -
     with pytest.raises(pm.ModelUnavailable, match="refused"):
         open_embedder("org/name")
     assert "polymodal-hub" not in {each.name for each in threading.enumerate()}
+
+
+@pytest.mark.parametrize("name", ["large-v3", "turbo", "whisper-base"])
+def test_a_speech_model_s_short_name_is_not_unknown_to_the_other_verbs(name: str) -> None:
+    with pytest.raises(pm.ModelUnavailable, match="it goes with transcribe -m"):
+        open_embedder(name)
+
+
+def test_a_name_that_is_known_is_not_corrected(nowhere: Any) -> None:
+    with pytest.raises(pm.ModelUnavailable, match="no connection") as caught:
+        open_embedder("google/siglip2-base-patch16-256")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(pm.ModelUnavailable, match="Did you mean 'google/siglip2-base-patch16-256'"):
+        open_embedder("google/siglip2-base-patch16-265")
+
+
+def test_offline_a_speech_model_says_so(nowhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    with pytest.raises(pm.ModelUnavailable, match=r"\(POLYMODAL_OFFLINE forbids it\)"):
+        pm.Suite(transcriber="large-v3").transcribe("nothing.wav")

@@ -164,7 +164,7 @@ def _parsed(name: str) -> _Name:
         raise UsageError(f"{family!r} is none of {', '.join(API_FAMILIES)}.{hint}")
     model, at, address = rest.partition("@http")
     url = f"http{address}" if at else ""
-    if not model or "@" in model:
+    if not model or "@" in model or "://" in model:
         raise UsageError(f"{family}: what model? Write {family}:MODEL, or openai:MODEL@http://...")
     if not url:
         return _Name(family, model, "")
