@@ -100,3 +100,4 @@ def test_a_request_that_fails_is_a_case_that_fails(
     kinds = [getattr(each, "kind", "Decision") for each in found]
     assert kinds == ["Decision", *["InvalidAnswer"] * 3, "Decision"]
     assert report.tiers[1].failed == 3  # type: ignore[attr-defined]
+    assert report.cost_usd == pytest.approx(3 * CALL_USD["openai"])  # type: ignore[attr-defined]
