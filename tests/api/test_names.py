@@ -73,6 +73,19 @@ def test_without_a_key_the_variable_is_named(
         open_generator(MODELS[vendor])
 
 
+@pytest.mark.parametrize("key", ["sk-first\nsecond", "\u201csk-quoted\u201d"])
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_key_that_was_badly_copied_is_told_and_not_shown(
+    service: Service, monkeypatch: pytest.MonkeyPatch, vendor: str, key: str
+) -> None:
+    variable = f"{vendor.upper()}_API_KEY"
+    monkeypatch.setenv(variable, key)
+    with pytest.raises(pm.ModelUnavailable, match=f"the key in {variable} holds") as caught:
+        open_generator(MODELS[vendor])
+    assert "sk-" not in str(caught.value)
+    assert service.received == []
+
+
 def test_google_s_other_variable_serves_as_well(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
