@@ -76,9 +76,10 @@ def cascade_fit(
 
     With --json the last line is {"output", "cases", "right", "top_right", "tiers", ...}.
     """
-    from polymodal.tasks.cascade_file import save_cascade
+    from polymodal.tasks.cascade_file import check_place, save_cascade
 
     out = Output(as_json=json, quiet=quiet)
+    check_place(output)  # before anything is paid for
     suite, opened = _open(file, model, device, budget, no_cache, no_journal)
     fitted = opened.fit(data, target_precision=target_precision)
     save_cascade(fitted.cascade, output)
