@@ -23,6 +23,7 @@ from polymodal.models.messages import TextPart
 from polymodal.models.protocols import Pixels
 from polymodal.results import Provenance
 from polymodal.results_answers import NOT_SURE
+from tests.media import papers
 from tests.models.weights import captioner_or_skip
 from tests.tasks.pictures import plain, save
 
@@ -217,6 +218,22 @@ def test_text_is_read_and_nothing_else_answers(red: Path, tmp_path: Path) -> Non
     assert found.provenance.model == "reader"
     assert suite.ask(red, "What is the discount?").abstained
     assert teller.looks == []
+
+
+def test_a_pdf_is_read_whatever_is_asked(red: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2", reason="PDFs need the extra documents")
+    bill = tmp_path / "bill.pdf"
+    bill.write_bytes(papers.text_pdf([[(40, 200, 12, "TOTAL 3.40")]]))
+    suite = pm.Suite(Teller(), home=tmp_path, cache=False, journal=False)
+    asked = ["What is the total?", "Is there a dog?", "What color is the ball?"]
+    found = [suite.ask(source, question) for source in (bill, red) for question in asked]
+    assert [each.text for each in found[:3]] == ["3.40", NOT_SURE, NOT_SURE]
+    assert found[0].evidence[0].text == "TOTAL 3.40"
+    assert all("no line" in each.evidence[0].text for each in found[1:3])
+    assert found[5].text == "red"
+    (tmp_path / "cut.pdf").write_bytes(b"%PDF-1.7 and nothing")
+    with pytest.raises(pm.MediaError, match="cannot be read"):
+        suite.ask(tmp_path / "cut.pdf", "What is the total?")
 
 
 def test_without_a_reader_a_question_about_text_says_how_to_get_one(

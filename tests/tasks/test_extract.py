@@ -90,10 +90,21 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_180])
-def test_a_receipt_is_read_into_typed_data_also_upside_down(reads, turn):
+def from_the_side(image):
+    """Photographed so that its upper lines fall to the right and its lower ones rise."""
+    w, h = image.size
+    corners = (-50, 20, -50, h - 20, w + 50, h + 30, w + 50, -40)
+    size = w + 100, h + 70
+    return image.transform(size, Image.Transform.QUAD, corners, 3, fillcolor="white")
+
+
+@pytest.mark.parametrize("degrees", [0, 180, 3, -4, 176, None])
+def test_a_receipt_is_read_into_typed_data_also_upside_down_or_askew(reads, degrees):
     image = papers.drawn(papers.RECEIPT)
-    image = image if turn is None else image.transpose(turn)
+    if degrees is None:
+        image = from_the_side(image)
+    else:
+        image = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
     found = reads.extract(image)
     assert {name: plain(str(value)) for name, value in found.data.items()} == {
         name: plain(value) for name, value in EXPECTED.items()
@@ -201,8 +212,11 @@ def test_what_is_no_receipt_has_no_merchant(suite_of):
     found = suite_of(sign).extract(PAGE)
     assert set(found.data.values()) == {None}
     assert found.evidence == {}
-    assert any(each.startswith("company: neither a date nor") for each in found.problems)
-    assert suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE).data["company"] == sign[0]
+    assert any(each.startswith("company: nothing beside it is") for each in found.problems)
+    letter = suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE)
+    assert (letter.data["company"], letter.data["date"]) == (None, "14/06/2023")
+    priced = suite_of([*sign, "Date: 14/06/2023", "Admission|4.00"]).extract(PAGE)
+    assert priced.data["company"] == sign[0]
 
 
 class Expense(pydantic.BaseModel):

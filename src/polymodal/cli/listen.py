@@ -235,7 +235,9 @@ def shown(scene: Scene, otherwise: str = "") -> str:
 
 
 def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> None:
-    """The scenes as a table."""
+    """The scenes as a table, or one below the other where that would cut off what is said."""
+    from polymodal.cli.tables import is_cut
+
     if several:
         out.text(f"== {item.input}")
     rows = [
@@ -245,6 +247,12 @@ def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> Non
     if not any(each.caption for each in item.scenes):
         columns.remove("shows")
         rows = [[*row[:2], row[3]] for row in rows]
-    out.table(columns, rows)
+    if is_cut(columns, rows, range(2, len(columns))):
+        for start, end, *said in rows:
+            out.wrapped(said[0] or "-", f"{start} to {end}  ")
+            if said[1:] and said[1]:
+                out.wrapped(said[1], "  says: ")
+    else:
+        out.table(columns, rows)
     for note in item.notes:
         out.note(f"note: {item.input}: {note}")

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 __all__ = [
     "cell_width",
     "fit_columns",
+    "is_cut",
     "line_width",
     "print_table",
     "shorten_end",
@@ -53,6 +54,18 @@ def print_table(
         _print_rich(fitted, width, numbers)
     else:
         _print_plain(fitted, numbers)
+
+
+def is_cut(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    kept: Sequence[int],
+    *,
+    paths: Sequence[int] = (),
+) -> bool:
+    """Whether a cell of the columns `kept`, which people want to the end, would be shortened."""
+    fitted = fit_columns(columns, rows, width=line_width() - 1, paths=paths)[1:]
+    return any(fit[i] != row[i] for fit, row in zip(fitted, rows, strict=True) for i in kept)
 
 
 def line_width() -> int:

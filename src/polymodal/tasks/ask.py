@@ -35,7 +35,7 @@ from polymodal.tasks.match import read_pairs
 from polymodal.tasks.picture_checks import BLANK, NEEDS_THINGS, is_blank
 from polymodal.tasks.questions import Question, parse
 from polymodal.tasks.schemas import Schema
-from polymodal.tasks.showing import Hear, Shower, kind_of_media
+from polymodal.tasks.showing import Hear, Shower, is_pdf, kind_of_media
 
 __all__ = ["ask", "read_questions"]
 
@@ -56,7 +56,7 @@ class _Asked:
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """A picture as the model takes it."""
+    """A picture as the model takes it; of a PDF, which is only read, no pixels."""
 
     pixels: Pixels
     is_blank: bool
@@ -230,6 +230,8 @@ class _ByCaptioner:
                 " that writes, such as -m Qwen/Qwen2.5-VL-3B-Instruct or -m gemini:MODEL",
                 picture_name(source),
             )
+        if is_pdf(source):
+            return _Shown(np.zeros(0, np.uint8), False)
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
         return _Shown(captioner.preprocess(picture.image), is_blank(picture.image))
 
@@ -237,7 +239,8 @@ class _ByCaptioner:
         started = time.perf_counter()
         outcomes: dict[int, Outcome] = {}
         looked: dict[int, Sight] = {}
-        seen = [place for place, (each, _) in enumerate(asked) if each.question.kind != "text"]
+        read = [each.question.kind == "text" or not shown.pixels.size for each, shown in asked]
+        seen = [place for place, is_read in enumerate(read) if not is_read]
         pixels = {id(asked[place][1]): asked[place][1].pixels for place in seen}
         if pixels:
             looked = dict(zip(pixels, self.open().look(list(pixels.values())), strict=True))

@@ -22,7 +22,8 @@ from polymodal.media.hashing import Content, content_of
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.models.messages import GenerationOptions, Message, Part, TextPart
 from polymodal.models.protocols import Generator, Reader
-from polymodal.models.receipts.dates import calendar_day
+from polymodal.models.receipts.amounts import Amount
+from polymodal.models.receipts.dates import calendar_day, is_american
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import Found, ReceiptModel
 from polymodal.results import Provenance
@@ -31,6 +32,7 @@ from polymodal.runtime.cache import Cache
 from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.tasks.fields import Field, fields_of, typed
 from polymodal.tasks.read import read, upright_lines
+from polymodal.tasks.receipt_pages import page_of, receipts_in
 from polymodal.tasks.receipt_rules import by_rule
 from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
 from polymodal.tasks.showing import Shower
@@ -39,7 +41,7 @@ from polymodal.tasks.structured import OPTIONS, ask_for
 __all__ = ["Extractor", "extract"]
 
 VERB = "extract"
-NO_RECEIPT = "neither a date nor a total stands beside it, so this is taken for no receipt"
+NO_RECEIPT = "nothing beside it is a receipt's: no total, and no date with amounts"
 QUESTION = (
     "Fill in the data from the document. Use only what it says; a field that nothing in it"
     " supports is null."
@@ -229,15 +231,23 @@ def _default() -> Any:
 
 def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extraction:
     """By the receipt model and the rules beside it."""
+    several = receipts_in(extractor.model, reading)
+    if several:
+        reading = page_of(reading, several[0])
     sheet = lay_out(upright_lines(reading), reading.pages, reading.rows)
     read_fields = extractor.model.read(sheet)
     ruled = by_rule(read_fields)
     found = {**read_fields.found, **ruled.found}
     chosen = read_fields.date
-    day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
+    day = None
+    if chosen is not None:
+        day = calendar_day(chosen, list(read_fields.dates), american=is_american(sheet))
     data: dict[str, Any] = {}
     problems = [note] if note else []
-    if unfounded := _unfounded(found):
+    if several:
+        pages = f"{', '.join(map(str, several[:-1]))} and {several[-1]}"
+        problems.append(f"pages {pages} are receipts of their own: this is page {several[0]}'s")
+    if unfounded := _unfounded(found, read_fields.amounts):
         found = {name: each for name, each in found.items() if name not in unfounded}
     if not reading.lines:
         problems.append("no text was found in the document")
@@ -270,9 +280,11 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     )
 
 
-def _unfounded(found: Mapping[str, Found]) -> list[str]:
-    """Fields of whoever wrote a document, where nothing else in it is a receipt's."""
-    if "date" in found or "total" in found:
+def _unfounded(found: Mapping[str, Found], amounts: Sequence[Amount]) -> list[str]:
+    """Fields of whoever wrote a document, where nothing else in it is a receipt's: a letter has a
+    date, too.
+    """
+    if "total" in found or ("date" in found and amounts):
         return []
     return [name for name in ("company", "address") if name in found]
 

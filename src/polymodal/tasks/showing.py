@@ -36,7 +36,7 @@ from polymodal.results_speech import Transcript
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Hear", "MediaKind", "Shower", "Shown", "kind_of_media"]
+__all__ = ["Hear", "MediaKind", "Shower", "Shown", "is_pdf", "kind_of_media"]
 
 MediaKind = Literal["picture", "pictures", "document", "video", "recording"]
 Hear: TypeAlias = Callable[[Any], Transcript]
@@ -93,7 +93,7 @@ def kind_of_media(source: Any) -> MediaKind:
     head = _head(source)
     if (form := picture_format(head)) is not None:
         return "document" if form == "TIFF" else "picture"
-    if b"%PDF-" in head:
+    if is_pdf(source):
         return "document"
     if head and suffix in VIDEO_EXTENSIONS:
         return "video"
@@ -103,6 +103,11 @@ def kind_of_media(source: Any) -> MediaKind:
     if meaning.endswith("video"):
         return "video"
     return "recording" if meaning.endswith("recording") else "picture"
+
+
+def is_pdf(source: Any) -> bool:
+    """By the content's first bytes: a viewer, too, takes some before the header."""
+    return b"%PDF-" in _head(source)
 
 
 def _head(source: Any) -> bytes:
