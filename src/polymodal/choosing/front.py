@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.catalog.choices import Choice, check_task, choice_of, choices_for
+from polymodal.catalog.choices import WRITING, Choice, check_task, choice_of, choices_for
+from polymodal.choosing.reasons import shortfall
 from polymodal.choosing.selecting import Needs, Selection, rank
 from polymodal.errors import PolymodalError, UsageError
 from polymodal.runtime.measurements import keep, kept, today
@@ -15,6 +17,7 @@ from polymodal.runtime.memory import free_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from polymodal.choosing.data import Data
+    from polymodal.choosing.measuring import Setting
 
 __all__ = ["select"]
 
@@ -31,6 +34,7 @@ def select(
     offline: bool = False,
     measure: str | os.PathLike[str] | None = None,
     models: Sequence[str] = (),
+    max_tokens: int | None = None,
     device: str = "auto",
     home: str | os.PathLike[str] | None = None,
     say: Say = lambda text: None,
@@ -49,12 +53,15 @@ def select(
         measure: labelled data, a folder with a subfolder a class or a table, that every candidate
             on this machine is run on; the measurements are kept.
         models: more candidates, by any name that a `Suite` takes.
+        max_tokens: of an answer of a candidate that writes, while it is measured; an answer that
+            needs more counts as wrong.
         device: where it will run: "cpu", "cuda", or "auto".
         home: where measurements are kept.
         say: told of each model that is measured, and of each that cannot be.
 
     Raises:
-        UsageError: there is no such task, or the data cannot be used.
+        UsageError: there is no such task, the data cannot be used, or `max_tokens` has nothing to
+            bound.
         ModelUnavailable: one of `models` does not exist.
     """
     check_task(task)
@@ -73,11 +80,17 @@ def select(
     for name in models:
         choices.setdefault(name, _also(name, task))
     date = today()
+    if max_tokens is not None and (measure is None or task not in WRITING):
+        raise UsageError(
+            f"--max-tokens bounds answers that are measured (--measure), for {', '.join(WRITING)}."
+        )
     if measure is not None:
         from polymodal.choosing.data import read_data
+        from polymodal.choosing.measuring import Setting
 
         data = read_data(measure, task)
-        _measure_all(rank(list(choices.values()), needs, (), date), data, device, folder, say)
+        ranked = rank(list(choices.values()), needs, (), date)
+        _measure_all(ranked, data, Setting("", device, max_tokens=max_tokens), folder, say)
     return rank(list(choices.values()), needs, kept(task, folder), date)
 
 
@@ -89,10 +102,14 @@ def _also(name: str, task: str) -> Choice:
 
 
 def _measure_all(
-    selection: Selection, data: Data, device: str, home: Path | None, say: Say
+    selection: Selection, data: Data, asked: Setting, home: Path | None, say: Say
 ) -> None:
-    """Run what fits and is here; one that fails is told and leaves the others be."""
-    from polymodal.choosing.measuring import Setting, measure
+    """Run what fits and is here; one that fails is told and leaves the others be.
+
+    Args:
+        asked: what holds for every candidate: all but its name and its precision.
+    """
+    from polymodal.choosing.measuring import measure
 
     here = [each for each in selection.ranked if each.choice.folder is not None]
     if not here:
@@ -104,16 +121,19 @@ def _measure_all(
     for candidate in here:
         name = candidate.choice.name
         dtype, _, quantize = candidate.precision.partition(" ")
-        asked = dtype if dtype in {"bfloat16", "float16"} and candidate.choice.writes else "auto"
+        half = dtype in {"bfloat16", "float16"} and candidate.choice.writes
+        setting = replace(
+            asked, model=name, dtype=dtype if half else "auto", quantize=quantize or None
+        )
         say(f"measuring {name} on {len(data.items)} items")
         try:
-            run = measure(
-                Setting(name, device, asked, quantize or None), selection.needs.task, data
-            )
+            run = measure(setting, selection.needs.task, data)
         except PolymodalError as error:
             say(f"not measured: {name}: {error}")
             continue
         keep(run.measurement, home)
+        if lacking := shortfall(run.measurement):
+            say(f"{name}: {lacking}")
         measured += 1
     if not measured:
         raise UsageError("none of the candidates could be measured; the reasons are above.")
