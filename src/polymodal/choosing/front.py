@@ -12,6 +12,7 @@ from polymodal.catalog.choices import WRITING, Choice, check_task, choice_of, ch
 from polymodal.choosing.reasons import shortfall
 from polymodal.choosing.selecting import Needs, Selection, rank
 from polymodal.errors import PolymodalError, UsageError
+from polymodal.models.trust import Trust
 from polymodal.runtime.measurements import keep, kept, today
 from polymodal.runtime.memory import free_bytes, parse_bytes
 
@@ -35,6 +36,8 @@ def select(
     measure: str | os.PathLike[str] | None = None,
     models: Sequence[str] = (),
     max_tokens: int | None = None,
+    allow_pickle: bool = False,
+    allow_remote_code: Sequence[str] = (),
     device: str = "auto",
     home: str | os.PathLike[str] | None = None,
     say: Say = lambda text: None,
@@ -55,6 +58,7 @@ def select(
         models: more candidates, by any name that a `Suite` takes.
         max_tokens: of an answer of a candidate that writes, while it is measured; an answer that
             needs more counts as wrong.
+        allow_pickle, allow_remote_code: of candidates that are measured, as `Suite` takes them.
         device: where it will run: "cpu", "cuda", or "auto".
         home: where measurements are kept.
         say: told of each model that is measured, and of each that cannot be.
@@ -90,7 +94,9 @@ def select(
 
         data = read_data(measure, task)
         ranked = rank(list(choices.values()), needs, (), date)
-        _measure_all(ranked, data, Setting("", device, max_tokens=max_tokens), folder, say)
+        trust = Trust(allow_pickle, tuple(allow_remote_code))
+        asked = Setting("", device, max_tokens=max_tokens, trust=trust)
+        _measure_all(ranked, data, asked, folder, say)
     return rank(list(choices.values()), needs, kept(task, folder), date)
 
 

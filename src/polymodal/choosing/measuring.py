@@ -23,6 +23,7 @@ from polymodal.choosing.reasons import LONGER
 from polymodal.choosing.scoring import METRICS, anls, edits, exact, mean_interval, rouge_l, words_of
 from polymodal.errors import InvalidAnswer, PolymodalError, UsageError
 from polymodal.models.messages import GenerationOptions
+from polymodal.models.trust import NOTHING, Trust
 from polymodal.runtime.measurements import Measurement, today
 from polymodal.suite import Suite
 from polymodal.tasks.answering_generators import options_for
@@ -42,6 +43,8 @@ class Setting:
 
     Attributes:
         max_tokens: of an answer of a model that writes; the verb's own by default.
+        memory: what it may take, as `Suite` takes it.
+        trust: whether a checkpoint's pickles and code may be used.
     """
 
     model: str
@@ -49,6 +52,8 @@ class Setting:
     dtype: str = "auto"
     quantize: str | None = None
     max_tokens: int | None = None
+    memory: int | str | None = None
+    trust: Trust = NOTHING
 
     @property
     def precision(self) -> str:
@@ -97,6 +102,9 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
         journal=False,
         dtype=setting.dtype,
         quantize=setting.quantize,
+        memory=setting.memory,
+        allow_pickle=setting.trust.pickles,
+        allow_remote_code=setting.trust.code,
     )
     options = _options(setting, task)
     ask = _asker(suite, task, data, options)

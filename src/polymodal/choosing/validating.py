@@ -21,6 +21,7 @@ from polymodal.choosing.reasons import shortfall
 from polymodal.choosing.scoring import bootstrap, normal
 from polymodal.errors import UsageError
 from polymodal.models.precision import Precision
+from polymodal.models.trust import Trust
 from polymodal.runtime.intervals import wilson
 from polymodal.runtime.measurements import Measurement, keep
 
@@ -70,6 +71,9 @@ def validate(
     task: str | None = None,
     device: str = "auto",
     max_tokens: int | None = None,
+    memory: int | str | None = None,
+    allow_pickle: bool = False,
+    allow_remote_code: Sequence[str] = (),
     home: str | os.PathLike[str] | None = None,
     tell: Tell = lambda done, total: None,
 ) -> Validation:
@@ -80,6 +84,7 @@ def validate(
         dtype, quantize: the precision, as `Suite` takes them; one of them has to be given.
         task: what the data is for; told from its columns by default.
         max_tokens: of an answer, of a model that writes; one that needs more has failed.
+        memory, allow_pickle, allow_remote_code: as `Suite` takes them.
 
     Raises:
         UsageError: no precision is asked for, the model has none to choose, or the data does not
@@ -100,7 +105,8 @@ def validate(
     if max_tokens is not None and chosen not in WRITING:
         raise UsageError(f"--max-tokens bounds written answers; {chosen} has none.")
     items = read_data(data, chosen)
-    setting = Setting(name, device, max_tokens=max_tokens)
+    trust = Trust(allow_pickle, tuple(allow_remote_code))
+    setting = Setting(name, device, max_tokens=max_tokens, memory=memory, trust=trust)
     base = measure(setting, chosen, items, tell)
     changed = measure(replace(setting, dtype=dtype, quantize=quantize), chosen, items, tell)
     folder = None if home is None else Path(home)

@@ -218,8 +218,8 @@ _register(
 _nest(
     "models",
     "Models: what there is, which to choose, what is in memory.",
-    choosing.models_select,
-    choosing.models_validate,
+    loads_models(choosing.models_select, without=("memory", "dtype", "quantize")),
+    loads_models(choosing.models_validate, without=("dtype", "quantize")),
     choosing.models_plan,
     models.models_list,
     models.models_show,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polymodal.cli.loading import asked_for
 from polymodal.cli.options import Device, Json, Quiet
 from polymodal.cli.output import Output
 from polymodal.errors import UsageError
@@ -91,6 +92,7 @@ def models_select(
     out = Output(as_json=json, quiet=quiet)
     if licence not in LICENCES:
         raise UsageError(f"--licence is any or permissive, not {licence!r}.")
+    loading = asked_for()
     selection = select(
         task,
         memory=memory,
@@ -100,6 +102,8 @@ def models_select(
         measure=measure,
         models=model or (),
         max_tokens=max_tokens,
+        allow_pickle=loading.allow_pickle,
+        allow_remote_code=loading.allow_remote_code,
         device=device,
         say=out.note,
     )
@@ -236,7 +240,7 @@ def models_validate(
     from polymodal.choosing.validating import validate
     from polymodal.cli.progress import progress
 
-    out = Output(as_json=json, quiet=quiet)
+    out, loading = Output(as_json=json, quiet=quiet), asked_for()
     with progress(out, "measuring") as meter:
         found = validate(
             name,
@@ -246,6 +250,9 @@ def models_validate(
             task=task,
             device=device,
             max_tokens=max_tokens,
+            memory=loading.memory,
+            allow_pickle=loading.allow_pickle,
+            allow_remote_code=loading.allow_remote_code,
             tell=meter,
         )
     out.line(found.to_dict())
