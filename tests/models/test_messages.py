@@ -114,6 +114,8 @@ def test_options_that_mean_nothing_are_refused(wrong):
 
 def test_only_options_that_differ_from_the_defaults_are_named():
     assert GenerationOptions().to_dict() == {}
+    assert GenerationOptions(seed=3).to_dict() == {}  # greedy all the same
+    assert GenerationOptions(seed=3, temperature=1.0).to_dict() == {"seed": 3, "temperature": 1.0}
     assert GenerationOptions(max_tokens=9, stop=("x",)).to_dict() == {
         "max_tokens": 9,
         "stop": ("x",),

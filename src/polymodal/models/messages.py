@@ -153,7 +153,8 @@ class GenerationOptions:
     Attributes:
         max_tokens: of the answer; one that needs more ends with the finish reason "length".
         temperature: 0 is greedy, the default.
-        seed: of the sampling, where the temperature is above 0.
+        seed: of the sampling, where the temperature is above 0; greedy answers are the same with
+            any.
         stop: texts that end the answer; they are not part of it.
         beams: width of a beam search, in generators that can (`GeneratorInfo.beams`).
         json_schema: decode only what fits this JSON Schema; for a generator that says
@@ -180,8 +181,14 @@ class GenerationOptions:
             raise UsageError("give a JSON Schema or choices to decode, not both.")
 
     def to_dict(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON values; part of cache keys and of the journal."""
-        return {k: v for k, v in asdict(self).items() if v != getattr(GREEDY, k)}
+        """What differs from the defaults, as JSON values; part of cache keys and of the journal.
+
+        A seed that changes nothing is left out, so that it is no reason to ask again.
+        """
+        changed = {k: v for k, v in asdict(self).items() if v != getattr(GREEDY, k)}
+        if not self.temperature:
+            changed.pop("seed", None)
+        return changed
 
     def replace(self, **changes: Any) -> GenerationOptions:
         """A copy in which some options differ."""
