@@ -48,7 +48,7 @@ def select(
     scores, each with its source.
 
     Args:
-        task: one of `polymodal.catalog.choices.TASKS`: "search", "caption", "vqa", ...
+        task: one of `polymodal.catalog.choices.TASKS`.
         memory: the most that the model may take: bytes or "8GB"; 80 % of what is free by default.
         permissive: only MIT, Apache-2.0 and BSD-3-Clause.
         latency_ms: the most that an item may take, of models that were measured here.
@@ -71,33 +71,40 @@ def select(
     check_task(task)
     on_gpu = _on_gpu(device)
     folder = None if home is None else Path(home)
-    budget = memory if isinstance(memory, int) else parse_bytes(memory) if memory else 0
-    needs = Needs(
-        task,
-        budget or int(SHARE_OF_FREE * free_bytes("cuda" if on_gpu else "cpu")),
-        permissive,
-        latency_ms,
-        offline,
-        on_gpu,
-    )
-    choices = {each.name: each for each in choices_for(task)}
-    for name in models:
-        choices.setdefault(name, _also(name, task))
-    date = today()
+    budget = _budget(memory, on_gpu=on_gpu)
+    needs = Needs(task, budget, permissive, latency_ms, offline, on_gpu)
+    choices = _candidates(task, models)
     if max_tokens is not None and (measure is None or task not in WRITING):
-        raise UsageError(
-            f"--max-tokens bounds answers that are measured (--measure), for {', '.join(WRITING)}."
-        )
+        raise _nothing_to_bound()
+    date = today()
     if measure is not None:
         from polymodal.choosing.data import read_data
         from polymodal.choosing.measuring import Setting
 
-        data = read_data(measure, task)
-        ranked = rank(list(choices.values()), needs, (), date)
         trust = Trust(allow_pickle, tuple(allow_remote_code))
         asked = Setting("", device, max_tokens=max_tokens, trust=trust)
-        _measure_all(ranked, data, asked, folder, say)
-    return rank(list(choices.values()), needs, kept(task, folder), date)
+        _measure_all(rank(choices, needs, (), date), read_data(measure, task), asked, folder, say)
+    return rank(choices, needs, kept(task, folder), date)
+
+
+def _budget(memory: str | int | None, *, on_gpu: bool) -> int:
+    """Bytes that a model may take."""
+    asked = memory if isinstance(memory, int) else parse_bytes(memory) if memory else 0
+    return asked or int(SHARE_OF_FREE * free_bytes("cuda" if on_gpu else "cpu"))
+
+
+def _nothing_to_bound() -> UsageError:
+    return UsageError(
+        f"--max-tokens bounds answers that are measured (--measure), for {', '.join(WRITING)}."
+    )
+
+
+def _candidates(task: str, models: Sequence[str]) -> list[Choice]:
+    """Those with a card, and those that were named."""
+    choices = {each.name: each for each in choices_for(task)}
+    for name in models:
+        choices.setdefault(name, _also(name, task))
+    return list(choices.values())
 
 
 def _also(name: str, task: str) -> Choice:
