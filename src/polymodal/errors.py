@@ -18,7 +18,7 @@
     ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
     ├── InvalidAnswer                    a generator's answer is not what was asked   exit code 1
     ├── TrainingError                        a run of training cannot go on           exit code 1
-    ├── ItemsFailed                          `.vectors` of a batch in which items failed
+    ├── ItemsFailed                          items failed where all, or most, were needed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
         ├── CollectionLocked                 another process holds it
@@ -227,7 +227,7 @@ class TrainingError(PolymodalError):
 
 
 class ItemsFailed(PolymodalError):
-    """All rows of a batch were asked for although some of its items failed."""
+    """All rows of a batch were asked for, or a fit, although some, or too many, items failed."""
 
 
 class CollectionError(PolymodalError):

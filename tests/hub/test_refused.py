@@ -19,6 +19,8 @@ import polymodal as pm
 from polymodal.catalog.names import is_generator_name
 from polymodal.catalog.opening import open_embedder
 from polymodal.models.trust import Trust
+from tests.hub import tiny
+from tests.hub.server import Hub
 
 Get = Callable[[str], Path]
 
@@ -299,6 +301,21 @@ def test_a_hub_that_was_given_up_is_not_asked_again_behind_the_caller_s_back() -
     with pytest.raises(pm.ModelUnavailable, match="refused"):
         open_embedder("org/name")
     assert "polymodal-hub" not in {each.name for each in threading.enumerate()}
+
+
+@pytest.mark.parametrize("verb", ["caption", "ask"])
+@pytest.mark.parametrize("name", ["org/clip", "open_clip:ViT-B-32/laion2b_s34b_b79k"])
+def test_a_contrastive_model_is_refused_to_describe_before_its_weights_are_fetched(
+    checkpoint: Get, hub: Hub, tmp_path: Path, verb: str, name: str
+) -> None:
+    hub.repositories["org/clip"] = checkpoint("clip")
+    suite = pm.Suite(name, device="cpu", home=tmp_path / "home")
+    with pytest.raises(pm.ModelUnavailable, match="has no captioner"):
+        if verb == "caption":
+            suite.caption(tiny.picture(1))
+        else:
+            suite.ask(tiny.picture(1), "What is it?")
+    assert not [each for each in hub.asked if "safetensors" in each or each.endswith(".bin")]
 
 
 @pytest.mark.parametrize("name", ["large-v3", "turbo", "whisper-base"])

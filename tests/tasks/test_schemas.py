@@ -112,6 +112,8 @@ def test_a_file_that_is_no_schema_is_refused(tmp_path, content, reason):
 def test_what_is_no_schema_at_all_is_refused():
     with pytest.raises(UsageError, match="is no schema"):
         as_schema(int)
+    with pytest.raises(UsageError, match=r"^json\.dumps is no schema"):
+        as_schema(json.dumps)
 
 
 def test_nothing_is_fetched_for_a_reference(monkeypatch):

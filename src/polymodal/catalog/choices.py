@@ -25,7 +25,16 @@ from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.visual import processing_of
 from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
 
-__all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
+__all__ = [
+    "PERMISSIVE",
+    "TASKS",
+    "WRITING",
+    "Choice",
+    "Score",
+    "check_task",
+    "choice_of",
+    "choices_for",
+]
 
 TASKS: dict[str, str] = {
     "search": "find pictures by words",

@@ -56,8 +56,11 @@ def cascade_fit(
         float,
         typer.Option(metavar="P", help="Share of a tier's own decisions that is to be right."),
     ] = 0.95,
-    html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also draw quality against cost, as a page.")
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Also draw quality against cost: a page (.html) or a .png."
+        ),
     ] = None,
     model: Top = None,
     budget: Budget = None,
@@ -76,8 +79,11 @@ def cascade_fit(
 
     With --json the last line is {"output", "cases", "right", "top_right", "tiers", ...}.
     """
+    from polymodal.cli.curve_page import check_curve_file, write_curve
     from polymodal.tasks.cascade_file import check_place, save_cascade
 
+    if curve is not None:
+        check_curve_file(curve)
     out = Output(as_json=json, quiet=quiet)
     check_place(output)  # before anything is paid for
     suite, opened = _open(file, model, device, budget, no_cache, no_journal)
@@ -89,11 +95,9 @@ def cascade_fit(
     out.line({"output": output, **_fit_values(report)})
     _print_fit(report, out)
     out.text(f"saved to {output}; use it: polymodal cascade run {output} ...")
-    if html:
-        from polymodal.cli.curve_page import write_curve_page
-
-        write_curve_page(html, fitted.cascade, report)
-        out.note(f"page: {Path(html).resolve()}")
+    if curve is not None:
+        write_curve(curve, fitted.cascade, report)
+        out.note(f"curve: {Path(curve).resolve()}")
     describe_cost(suite, out)
     _note_starter(opened, out)
     out.finish()

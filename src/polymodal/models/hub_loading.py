@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import ERROR, NOTSET, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,9 @@ def _failure(source: Source, error: Exception) -> PolymodalError:
 def quietly(library: Any) -> Iterator[None]:
     """Without the library's progress and notes on stderr, which are put back as they were."""
     logging = library.utils.logging
+    # It tells of every layer, at every step; and accelerate imports it for other models too.
+    if (quantiser := getLogger("bitsandbytes")).level == NOTSET:
+        quantiser.setLevel(ERROR)
     with _QUIET:
         level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity(logging.CRITICAL)

@@ -56,8 +56,14 @@ def as_schema(source: SchemaInput) -> Schema:
     if isinstance(source, type) and hasattr(source, "model_json_schema"):
         return _of_pydantic(source)
     raise UsageError(
-        f"{source!r} is no schema: pass a pydantic model class, a JSON Schema, or its file."
+        f"{_named(source)} is no schema: pass a pydantic model class, a JSON Schema, or its file."
     )
+
+
+def _named(source: object) -> str:
+    """What it was, for a message: of a function or a class its name, not where it lies."""
+    name = getattr(source, "__qualname__", None)
+    return repr(source) if name is None else f"{getattr(source, '__module__', '')}.{name}"
 
 
 def _of_pydantic(model: Any) -> Schema:
