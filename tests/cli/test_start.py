@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.models.weights import captioner_or_skip
+from tests.tasks.pictures import marked, save
 
 HEAVY = ["numpy", "PIL", "onnxruntime", "tokenizers", "qdrant_edge", "pydantic", "rich"]
 
@@ -33,8 +34,11 @@ def test_help_imports_nothing_heavy(environment):
     assert "caption" in printed_without_heavy_imports(environment, "--help")
 
 
-def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, pictures):
+def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, tmp_path):
     captioner_or_skip()
+    pictures = tmp_path / "things"
+    for name in ("red", "green"):
+        save(marked(name), pictures / f"{name}.png")
     first = process("caption", pictures, "--json")
     assert first.code == 0
     assert printed_without_heavy_imports(environment, "caption", pictures, "--json") == first.stdout
