@@ -136,7 +136,7 @@ def _means(left_HW: Floats) -> Floats:
     """Of squares of `BLOCK_PX`; of a smaller picture the mean of all."""
     rows, columns = (each // BLOCK_PX for each in left_HW.shape)
     if not rows or not columns:
-        return left_HW.mean(keepdims=True)
+        return np.full((1, 1), left_HW.mean(), np.float32)
     whole = left_HW[: rows * BLOCK_PX, : columns * BLOCK_PX]
     means: Floats = whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).mean(axis=(1, 3))
     return means
