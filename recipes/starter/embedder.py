@@ -26,6 +26,7 @@ from recipes.starter import (
     classes,
     data,
     evaluate,
+    everyday,
     export,
     manifest,
     texts,
@@ -198,8 +199,11 @@ def main() -> None:
         built = Path(folder)
         build(built, options.data, image, text)
         card.write(built, plan, None, {})
-        embedded = evaluate.embed(evaluate.Embedder.open(built, options.threads), options.data)
-        fitted = card.calibrate(embedded)
+        embedder = evaluate.Embedder.open(built, options.threads)
+        things_ED = everyday.write(built, embedder)
+        embedded = evaluate.embed(embedder, options.data)
+        unknown = everyday.fit(everyday.collected(embedder, options.data, dev=True), things_ED)
+        fitted = card.calibrate(embedded, unknown)
         table = evaluate.scores(embedded, fitted["classify_temperature"])
         card.write(built, plan, fitted, table)
         revision = manifest.install(built, options.out, "embedder")

@@ -53,9 +53,13 @@ def fit_temperature(cosine_NK: Floats, labels_N: NDArray[np.int64]) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def fit_logistic(cosine_N: Floats, match_N: NDArray[np.bool_]) -> tuple[float, float]:
+def fit_logistic(
+    cosine_N: Floats, match_N: NDArray[np.bool_], weight_N: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
     """Scale and bias with sigmoid(scale * cosine + bias) the probability of a match."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=1e6, max_iter=1000).fit(cosine_N[:, None], match_N)
+    model = LogisticRegression(C=1e6, max_iter=1000).fit(
+        cosine_N[:, None], match_N, sample_weight=weight_N
+    )
     return float(model.coef_[0, 0]), float(model.intercept_[0])

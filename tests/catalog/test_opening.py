@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from polymodal.catalog.opening import known_models, open_embedder
@@ -59,6 +61,27 @@ def test_labels_are_judged_as_descriptions_where_the_card_says_nothing_else(
     other = open_embedder(str(write_model(tmp_path / "b", card)))
     assert isinstance(other, StarterEmbedder)
     assert (other.calibration.unknown_scale, other.calibration.unknown_bias) == (10, -5)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def test_everyday_things_come_from_their_file(tmp_path: Path) -> None:
+    card = CARD.replace("[scores]", "[everyday]\nnearest = 2\n[scores]")
+    things = np.eye(3, 8, dtype=np.float16)
+    embedder = open_embedder(str(write_model(tmp_path / "a", card, everyday__npy=_npy(things))))
+    assert isinstance(embedder, StarterEmbedder)
+    assert embedder.calibration.everyday_nearest == 2
+    assert embedder.calibration.everyday is not None
+    np.testing.assert_array_equal(embedder.calibration.everyday, things)
+    for mistake in (np.eye(3, 7), np.array([{}])):
+        damaged = open_embedder(str(write_model(tmp_path / "b", card, everyday__npy=_npy(mistake))))
+        assert isinstance(damaged, StarterEmbedder)
+        with pytest.raises(DamagedWeights, match=r"everyday\.npy"):
+            damaged.calibration.everyday  # noqa: B018 - reading it is what fails
 
 
 def test_a_card_without_calibration_is_damage(tmp_path: Path) -> None:

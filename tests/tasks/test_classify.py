@@ -99,6 +99,31 @@ def test_a_picture_of_something_else_has_no_label_though_one_fits_best() -> None
     assert sum(result.scores.values()) < 0.1
 
 
+@dataclass(frozen=True)
+class KnowsThings(MockCalibration):
+    unknown_scale: float = 20.0
+    unknown_bias: float = 0.0
+    everyday: np.ndarray | None = None
+    everyday_nearest: int = 2
+
+
+def test_a_label_fits_only_where_everyday_things_do_not_fit_better() -> None:
+    mock = MockEmbedder()
+    things = mock.embed_texts(["red", "green", "yellow"])
+    mock.calibration = KnowsThings(everyday=things)
+    texts = TextVectors(mock)
+    head = zero_shot(texts, ["orange", "blue"])
+    stream = classify(
+        texts, [plain("red"), plain("orange")], head, Decision(unknown=0.5), limits=DEFAULT_LIMITS
+    )
+    red, orange = (found for _, found in stream if isinstance(found, Classification))
+    assert red.label is None
+    assert orange.label == "orange"
+    vector = mock.embed_images([mock.preprocess(plain("red"))])[0]
+    ahead = (head.vectors @ vector).max() - np.sort(things @ vector)[-2:].mean()
+    assert sum(red.scores.values()) == pytest.approx(1 / (1 + np.exp(-20 * ahead)), abs=1e-5)
+
+
 def test_several_labels_can_hold() -> None:
     half = np.concatenate([np.asarray(plain("red")), np.asarray(plain("blue"))])
     result = run(half, COLOURS, Decision(multi_label=True))

@@ -46,6 +46,14 @@ def test_a_person_is_found_by_that_name(suite: pm.Suite) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["grass", "gravel", "coins", "brick", "moon"])
+def test_what_is_none_of_the_classes_is_said_to_be_none(suite: pm.Suite, name: str) -> None:
+    labels = ["a cat", "a person", "a building", "a motorcycle"]
+    (found,) = suite.classify([photograph(name)], labels, unknown=0.5)
+    assert isinstance(found, pm.Classification)
+    assert found.label is None
+
+
 def test_a_description_that_fits_is_more_probable(suite: pm.Suite) -> None:
     picture = photograph("astronaut")
     fits = suite.match(picture, "a woman in an orange suit smiles").probability

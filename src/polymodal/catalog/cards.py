@@ -32,6 +32,8 @@ class Card:
         close_look: how close probes may look; None where the tower takes one size alone.
         templates: prompt templates, each with one `{}`.
         kinds: class names that the model knows by their kinds alone, with these.
+        everyday_nearest: how many of the things in the file of everyday things a label is compared
+            with before it fits at all; 0 where there is no such file.
         prompt: version of the text side's formatting.
         calibration: numbers fitted on development data, by name.
         scores: measured results, by name; groups are tables.
@@ -52,6 +54,7 @@ class Card:
     calibration: Mapping[str, float]
     close_look: CloseLook | None = None
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    everyday_nearest: int = 0
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +87,9 @@ def parse_card(content: bytes, source: str) -> Card:
         calibration=_Section(data, "calibration", source).numbers(),
         close_look=_close_look(data, source) if "close_look" in data else None,
         kinds=_Section(data, "kinds", source).lists() if "kinds" in data else {},
+        everyday_nearest=(
+            _Section(data, "everyday", source).take("nearest", int) if "everyday" in data else 0
+        ),
         scores=data.get("scores", {}),
     )
 

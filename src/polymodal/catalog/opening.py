@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,14 +116,14 @@ def _starter(weights: WeightFolder, device: Device) -> Embedder:
         crop=card.crop,
         resize=card.resize,
         max_tokens=card.max_tokens,
-        calibration=_calibration(card, source),
+        calibration=_calibration(card, source, weights),
         close_look=card.close_look,
     )
     return StarterEmbedder(spec, weights.read, device=device)
 
 
-def _calibration(card: Card, source: str) -> StarterCalibration:
-    from polymodal.models.starter import StarterCalibration
+def _calibration(card: Card, source: str, weights: WeightFolder) -> StarterCalibration:
+    from polymodal.models.starter import StarterCalibration, everyday_things
 
     names = ("classify_temperature", "match_scale", "match_bias", "relevant_cosine")
     missing = [name for name in names if name not in card.calibration]
@@ -134,7 +135,14 @@ def _calibration(card: Card, source: str) -> StarterCalibration:
         for part in ("scale", "bias"):
             fallback = card.calibration[f"match_{part}"]
             numbers[f"{name}_{part}"] = card.calibration.get(f"{name}_{part}", fallback)
-    return StarterCalibration(templates=card.templates, kinds=card.kinds, **numbers)
+    things = partial(everyday_things, weights.read, card.dimension)
+    return StarterCalibration(
+        templates=card.templates,
+        kinds=card.kinds,
+        everyday_nearest=card.everyday_nearest,
+        read_everyday=things if card.everyday_nearest else None,
+        **numbers,
+    )
 
 
 def _plugins() -> dict[str, Any]:

@@ -43,7 +43,7 @@ FILTER = "category in ('bag', 'sneaker') and price < 3000"
 QUESTIONS = ["Is there a cat?", "What is the man holding?", "What is the total?"]
 ASKED_OF = ("chelsea.png", "camera.png")
 SHOWN = 5
-UNKNOWN = 0.3
+UNKNOWN = 0.4
 PAGE_TITLE = "polymodal demo"
 LEAD = (
     "Real photographs and a small shop, searched by words and by picture, filtered, sorted,"

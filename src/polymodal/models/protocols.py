@@ -181,7 +181,9 @@ class Calibration(Protocol):
     Two more pairs are used where they are there, and `match_scale` and `match_bias` where not:
     `multi_label_scale` and `_bias` judge a label on its own, `unknown_scale` and `_bias` give the
     probability that the best of several labels fits at all. `kinds` (name -> kinds of it) has class
-    names that the model knows by their kinds alone.
+    names that the model knows by their kinds alone. `everyday` has what a picture may show instead
+    of what it is asked for: vectors of common things, shape (things, dimension); the mean cosine of
+    the `everyday_nearest` closest is taken from the best label's before `unknown_scale`.
     """
 
     @property

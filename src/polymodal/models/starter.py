@@ -7,6 +7,7 @@ live. On a CPU every core looks at a picture of its own, which also bounds memor
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ __all__ = [
     "StarterEmbedder",
     "StarterSpec",
     "cores",
+    "everyday_things",
     "onnx",
     "open_session",
     "run_each",
@@ -48,6 +50,7 @@ Result = TypeVar("Result")
 IMAGE_FILE = "embedder/image.onnx"
 TEXT_FILE = "embedder/text.onnx"
 TOKENIZER_FILE = "embedder/tokenizer.json"
+EVERYDAY_FILE = "embedder/everyday.npy"
 
 GPU_IMAGE_BATCH = 64
 TEXT_BATCH = 32
@@ -70,6 +73,29 @@ class StarterCalibration:
     multi_label_bias: float
     templates: tuple[str, ...]
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    everyday_nearest: int = 0
+    read_everyday: Callable[[], Vector] | None = None
+
+    @cached_property
+    def everyday(self) -> Vector | None:
+        """Read where a label may be none of those given; most work has no need of it."""
+        return self.read_everyday() if self.read_everyday is not None else None
+
+
+def everyday_things(read: Callable[[str], bytes], dimension: int) -> Vector:
+    """What photographs show that nobody asks for; unit vectors, shape (things, dimension).
+
+    Raises:
+        DamagedWeights: when the file has no such array.
+    """
+    try:
+        things = np.load(io.BytesIO(read(EVERYDAY_FILE)), allow_pickle=False)
+    except ValueError as error:
+        raise DamagedWeights(f"{EVERYDAY_FILE} cannot be read: {error}") from error
+    if things.ndim != 2 or things.shape[1] != dimension:
+        raise DamagedWeights(f"{EVERYDAY_FILE} has the shape {things.shape}, not (*, {dimension}).")
+    vectors: Vector = things.astype(np.float32)
+    return vectors
 
 
 @dataclass(frozen=True)

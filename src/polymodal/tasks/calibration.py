@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polymodal.models.protocols import Calibrated, Calibration, Embedder
-from polymodal.results import Provenance
+from polymodal.results import Provenance, Vector
 
-__all__ = ["Doubles", "calibration_of", "fits", "provenance_of", "sigmoid", "softmax"]
+__all__ = ["Doubles", "calibration_of", "elsewhere", "fits", "provenance_of", "sigmoid", "softmax"]
 
 Doubles = NDArray[np.float64]
 
@@ -46,7 +46,8 @@ def fits(
 
     Args:
         purpose: a description is judged by "match", a label on its own by "multi_label", the best
-            of several labels by "unknown"; a calibration without the latter two uses the first.
+            of several labels by "unknown", its cosine less `elsewhere`; a calibration without the
+            latter two uses the first.
     """
     if not getattr(calibration, "judges_alone", True):
         warnings.warn(
@@ -57,6 +58,19 @@ def fits(
     scale = getattr(calibration, f"{purpose}_scale", calibration.match_scale)
     bias = getattr(calibration, f"{purpose}_bias", calibration.match_bias)
     return sigmoid(scale * cosines + bias)
+
+
+def elsewhere(calibration: Calibration, vector: Vector) -> float:
+    """How close a picture is to what it may show instead of the labels; 0 where none is known.
+
+    With it, "none of these" is said where other things fit better, and not below one closeness for
+    all pictures (cf. Jiang et al., 2024, "Negative label guided OOD detection").
+    """
+    everyday: Vector | None = getattr(calibration, "everyday", None)
+    if everyday is None:
+        return 0.0
+    nearest: int = getattr(calibration, "everyday_nearest", 1)
+    return float(np.sort(everyday @ vector)[-nearest:].mean())
 
 
 def provenance_of(embedder: Embedder, prompts: tuple[str, ...] = ()) -> Provenance:

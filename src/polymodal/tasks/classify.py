@@ -19,7 +19,14 @@ from polymodal.media.pictures import ImageInput, Limits, picture_name
 from polymodal.results import Classification, Provenance, Vector
 from polymodal.runtime.pictures import embed_pictures
 from polymodal.runtime.texts import TextVectors
-from polymodal.tasks.calibration import Doubles, calibration_of, fits, provenance_of, softmax
+from polymodal.tasks.calibration import (
+    Doubles,
+    calibration_of,
+    elsewhere,
+    fits,
+    provenance_of,
+    softmax,
+)
 from polymodal.tasks.labels import LabelInput, fill, noun_phrase, to_labels
 
 __all__ = ["Decision", "ZeroShot", "classify", "decide", "zero_shot"]
@@ -125,7 +132,8 @@ def classify(
             scores = softmax(cosines / calibration.classify_temperature)
             if decision.unknown is not None:
                 # What is left of 1 belongs to "none of these".
-                scores *= fits(calibration, cosines.max(keepdims=True), "unknown")
+                ahead = cosines.max(keepdims=True) - elsewhere(calibration, outcome)
+                scores *= fits(calibration, ahead, "unknown")
         yield source, decide(source, head.labels, scores, decision, head.provenance)
 
 
