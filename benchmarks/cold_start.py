@@ -19,6 +19,8 @@ from pathlib import Path
 
 from benchmarks.tables import conditions, markdown, median
 
+KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+
 
 def wall_s(command: list[str], environment: dict[str, str]) -> float:
     """Seconds a process takes from start to exit."""
@@ -49,7 +51,7 @@ def main() -> None:
         pictures.mkdir()
         draw_pictures(pictures, 50)
         # A developer's settings (no bytecode kept, traces of other languages) cost a quarter more.
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment = {**kept, "POLYMODAL_HOME": str(Path(folder) / "home")}
         collection = str(Path(folder) / "collection")
         wall_s([*polymodal, "add", str(pictures), "--collection", collection], environment)

@@ -28,7 +28,10 @@ LAYERS = [
     {"media"},
     {"results_answers", "results_cascades", "results_documents", "results_speech"},
     {"results"},
+    {"results_captions", "results_search", "results_sorting", "results_vectors"},
+    {"results_core"},
     {"errors", "profiling"},
+    {"profiles"},
     {"nn"},  # building blocks in torch: nothing of the package
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

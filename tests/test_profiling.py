@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import polymodal as pm
-from polymodal.profiling import Profile, profiled, profiled_items, profiling, span
+from polymodal.profiles import Profile
+from polymodal.profiling import profiled, profiled_items, profiling, span
 from tests.tasks.pictures import plain
 
 

@@ -20,6 +20,7 @@ HEADINGS = {
     "search_speed": "Search at 100,000 vectors",
     "search_million": "Search at 1,000,000 vectors",
     "cold_start": "A new process",
+    "second_run": "`polymodal caption FOLDER`, and the same again",
     "install_size": "On disk",
 }
 """Benchmark to the heading of its table; the order of the README."""

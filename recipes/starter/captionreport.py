@@ -19,7 +19,8 @@ import numpy as np
 from polymodal.catalog.captioners import open_captioner
 from polymodal.media.pictures import open_picture
 from polymodal.models.captioner import StarterCaptioner
-from polymodal.models.describing import STYLES, Said, Sight
+from polymodal.models.describing import Said, Sight
+from polymodal.models.unopened import STYLES
 from polymodal.tasks.caption import DOUBTED
 from recipes.starter import data, manifest, questions
 from recipes.starter.captionscores import accuracy, caption_scores, most_frequent, question_only

@@ -212,6 +212,7 @@ class InvalidAnswer(PolymodalError):
         reason: "truncated" (more tokens than `max_tokens`), "refused", "failed" (the call itself),
             or "invalid" (every answer had a problem).
         attempts: every answer with its problem, first to last.
+        cost_usd: what they cost, where who asked counts that.
     """
 
     def __init__(
@@ -219,9 +220,11 @@ class InvalidAnswer(PolymodalError):
         message: str,
         reason: Literal["truncated", "refused", "failed", "invalid"],
         attempts: tuple[Attempt, ...],
+        cost_usd: float | None = None,
     ) -> None:
         self.reason = reason
         self.attempts = attempts
+        self.cost_usd = cost_usd
         super().__init__(message)
 
 

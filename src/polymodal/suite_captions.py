@@ -14,9 +14,10 @@ from polymodal.suite_parts import SuiteParts, only_for_generators
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
-    from polymodal.models.describing import Captioner, Style, UnopenedCaptioner
+    from polymodal.models.describing import Captioner
     from polymodal.models.messages import GenerationOptions
     from polymodal.models.protocols import Generator, StreamingGenerator
+    from polymodal.models.unopened import Style, UnopenedCaptioner
     from polymodal.results import Caption, ItemError
     from polymodal.runtime.spending import Spending
 
@@ -116,7 +117,7 @@ class CaptionVerbs(SuiteParts):
         plain = (self._device, self._dtype, self._quantize) == ("auto", "auto", None)
         if self._captioner is None and plain and isinstance(self._model, str | os.PathLike):
             from polymodal.catalog.captioners import captioner_provenance
-            from polymodal.models.describing import UnopenedCaptioner
+            from polymodal.models.unopened import UnopenedCaptioner
 
             if (found := captioner_provenance(self._model)) is not None:
                 return UnopenedCaptioner(found, self.captioner)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.api.conftest import KEYS, MODELS
 from tests.api.server import Service
-from tests.models.weights import starter_or_skip
+from tests.models.weights import captioner_or_skip, starter_or_skip
 from tests.tasks.pictures import marked, plain
 
 Ran = subprocess.CompletedProcess[str]
@@ -92,6 +92,20 @@ def test_options_of_an_answer_go_out(polymodal: Command, picture: Path, service:
     assert first == second
 
 
+def test_a_seed_changes_nothing_of_a_greedy_answer(
+    polymodal: Command, picture: Path, service: Service
+) -> None:
+    for seed in ((), ("--seed", 3), ("--seed", 4)):
+        ran = polymodal("caption", picture, "-m", MODELS["openai"], *seed)
+        assert ran.returncode == 0, ran.stderr
+    (received,) = service.received  # the others are in the cache
+    assert "seed" not in received.body
+    captioner_or_skip()
+    plain, seeded = (polymodal("caption", picture, *seed) for seed in ((), ("--seed", 3)))
+    assert plain.returncode == seeded.returncode == 0, seeded.stderr
+    assert plain.stdout == seeded.stdout != ""
+
+
 ITEM = """
 from pydantic import BaseModel
 
@@ -126,7 +140,6 @@ def test_ask_answers_with_data(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("caption", "--seed", "3", "-m", "openai:gpt-5.5"), "--temperature above 0"),
         (("caption", "--max-tokens", "9"), "a model that writes"),
         (("caption", "--stream"), "says its answer at once"),
         (("caption", "--stream", "--json", "-m", "openai:gpt-5.5"), "--json"),

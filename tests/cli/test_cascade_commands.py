@@ -6,6 +6,8 @@ import tomllib
 import pytest
 from PIL import Image
 
+from polymodal.cli.cascades import fit_words
+from polymodal.results_cascades import CascadeFit, CurvePoint, TierFit
 from tests.cli.conftest import COLOURS
 
 LISTING = """\
@@ -146,3 +148,18 @@ def test_a_page_names_nothing_unescaped(polymodal, shop, tmp_path):
     words = ["fit", "listing.toml", shop, "-o", "mine.toml", "--html", "curve.html"]
     assert cascade(polymodal, *words).code == 0
     assert "<b>" not in (tmp_path / "curve.html").read_text()
+
+
+@pytest.mark.parametrize(("accept", "said"), [(0.7, "too few to be sure"), (None, "can be sure")])
+def test_thresholds_that_decide_are_not_said_to_save_nothing(
+    accept: float | None, said: str
+) -> None:
+    """Half of the cases, on which is counted, may be too few for a threshold that all give."""
+    first = TierFit("first", accept, None, 0.0, 0.9, 0.01, 0.0)
+    top = TierFit("top", 0.5, None, 1.0, 0.9, 0.1, 0.0)
+    point = CurvePoint("cascade", 0.9, 0.11, 0.0, target=0.8)
+    count = (72, 80)
+    found = CascadeFit(80, 0.8, (first, top), count, count, count, (0, 0), (0, 0), (point,))
+    (line,) = [each for each in fit_words(found) if "be sure" in each]
+    assert said in line
+    assert ("those of all cases" in line) == (accept is not None)

@@ -100,6 +100,8 @@ def test_extract_takes_a_schema_and_names_broken_rules(polymodal, papers_folder,
     assert line["problems"] == ["total: 21.9 is greater than the maximum of 20"]
     shown = read(polymodal, *asked)
     assert "problem: total: 21.9" in shown.stdout + shown.stderr
+    both = read(polymodal, "extract", papers_folder, "--schema", tmp_path / "s.json", "--json")
+    assert f"{papers_folder / 'receipt.png'}: problem: total: 21.9" in both.stderr
 
 
 def test_a_missing_schema_is_wrong_usage(polymodal, papers_folder):

@@ -1,27 +1,40 @@
 """Starting the command: what it imports, how it fails, what it prints where."""
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
+from polymodal.cli.tree import COMMANDS
 from tests.models.weights import captioner_or_skip
 from tests.tasks.pictures import marked, save
 
 HEAVY = ["numpy", "PIL", "onnxruntime", "tokenizers", "qdrant_edge", "pydantic", "rich"]
 
 
-def printed_without_heavy_imports(environment, *arguments):
+def command_modules():
+    """Modules of commands, and the names of the commands that are in each."""
+    modules = {}
+    for name, row in COMMANDS.items():
+        inner = {name: row.where} if isinstance(row.where, str) else row.where
+        for where in inner.values():
+            modules.setdefault(f"polymodal.cli.{where.partition(':')[0]}", set()).add(name)
+    return modules
+
+
+def printed_without_heavy_imports(environment, *arguments, heavy=HEAVY):
     """What the command prints, in a process that must not load any of these."""
     program = (
         f"import sys; sys.argv = {['polymodal', *map(str, arguments)]}\n"
         "from polymodal.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
-        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        f"loaded = [name for name in {list(heavy)} if name in sys.modules]\n"
         "assert not loaded, loaded\n"
     )
     ran = subprocess.run(
@@ -32,6 +45,49 @@ def printed_without_heavy_imports(environment, *arguments):
 
 def test_help_imports_nothing_heavy(environment):
     assert "caption" in printed_without_heavy_imports(environment, "--help")
+
+
+def test_a_command_imports_no_other_command(environment):
+    modules = command_modules()
+    assert len(modules) > 10
+    assert "caption" in printed_without_heavy_imports(environment, "--help", heavy=modules)
+    others = [module for module, names in modules.items() if "caption" not in names]
+    assert len(others) == len(modules) - 1
+    assert "--style" in printed_without_heavy_imports(
+        environment, "caption", "--help", heavy=others
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_the_whole_says_what_the_command_says_first(name, polymodal):
+    row = COMMANDS[name]
+    said = polymodal(name, "--help", mock=False).stdout
+    assert f"\n  {row.summary}" in said
+    if isinstance(row.where, str):
+        module, _, function = row.where.partition(":")
+        found = getattr(import_module(f"polymodal.cli.{module}"), function)
+        assert inspect.getdoc(found).splitlines()[0] == row.summary
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["captoin"], "caption"), (["models", "shw"], "show")]
+)
+def test_an_unknown_command_names_the_nearest(words, meant, polymodal):
+    ran = polymodal(*words, mock=False)
+    assert ran.code == 2
+    assert f"No such command {words[-1]!r}. Did you mean {meant!r}?" in ran.stderr
+
+
+def test_garbage_is_looked_for_while_a_command_works(environment):
+    program = (
+        "import gc, sys\n"
+        "import polymodal.cli.describe as describe\n"
+        "describe.find_inputs = lambda paths: sys.exit(0 if gc.isenabled() else 7)\n"
+        "sys.argv = ['polymodal', 'caption', 'x.png']\n"
+        "from polymodal.cli import main\n"
+        "main()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
 def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, tmp_path):

@@ -13,8 +13,9 @@ from PIL import Image
 from polymodal.catalog.captioners import captioner_provenance, open_captioner
 from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.captioner import LONGEST_PROMPT, StarterCaptioner, Words
-from polymodal.models.describing import STYLES, Captioner, Sight
+from polymodal.models.describing import Captioner, Sight
 from polymodal.models.mock import MockEmbedder
+from polymodal.models.unopened import STYLES
 from tests.models.weights import captioner_or_skip, write_model
 
 

@@ -1,5 +1,8 @@
 """A batch verb behind the cache."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,6 +101,20 @@ def test_no_more_is_hashed_ahead_than_is_allowed(verb, files):
     for number in range(1, 13):
         next(results)
         assert len(hashed) == -(-number // 4) * 4
+
+
+def test_hashing_that_takes_long_is_done_in_threads_in_the_same_order(verb, files):
+    by = []
+
+    def far_away(source):
+        by.append(threading.current_thread().name)
+        time.sleep(0.003)
+        return content_of(source)
+
+    found = [size for _, size in verb.run(files, content=far_away)]
+    assert found == list(range(1, 61))
+    assert by[0] == threading.current_thread().name
+    assert all(name.startswith("polymodal-hash") for name in by[-30:])
 
 
 def test_a_file_that_is_too_large_is_not_hashed(files):

@@ -372,6 +372,40 @@ def test_a_generator_that_fails_leaves_the_receipt_model_and_says_so(suite_of):
     assert "the generator gave no usable answer" in found.problems[0]
 
 
+def test_a_generator_that_fails_where_nothing_else_helps_is_a_failure(suite_of):
+    class Weather(pydantic.BaseModel):
+        rain_mm: float | None
+
+    suite, generator = suite_of(), answering("no", {"rain_mm": 3.0}, "still no", "never")
+    failed, found = suite.extract([PAGE, PAGE], Weather, generator=generator)
+    assert (failed.kind, len(failed.attempts)) == ("InvalidAnswer", 3)
+    assert found.data == {"rain_mm": 3.0}
+    with pytest.raises(pm.InvalidAnswer, match="no data for Weather"):
+        suite.extract(PAGE, Weather, generator=answering("no", "still no", "never"))
+
+
+def test_documents_are_put_to_a_generator_together_and_once(suite_of, tmp_path):
+    pages = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, page in enumerate(pages):
+        Image.new("RGB", (80, 60), (number, 0, 0)).save(page)
+    answers = [{**GOOD, "cashier": name} for name in ("A", "B", "C")]
+    generator = answering(*answers)
+    suite = suite_of(cache=tmp_path / "cache")
+    found = suite.extract([pages[0], tmp_path / "gone.png", *pages[1:]], Bill, generator=generator)
+    assert [getattr(each, "kind", None) or each.data["cashier"] for each in found] == [
+        "A",
+        "MediaNotFound",
+        "B",
+        "C",
+    ]
+    assert generator.calls == 1
+    again = suite.extract(pages, Bill, generator=generator)
+    assert again == [found[0], *found[2:]]
+    assert generator.calls == 1
+    other = suite.extract(pages[0], Voucher, generator=answering({"grand_total": 21.9}))
+    assert other.data["grand_total"] == 21.9
+
+
 def test_a_page_without_text_is_not_put_to_a_generator(suite_of):
     generator = answering(GOOD)
     found = suite_of([]).extract(PAGE, Bill, generator=generator)

@@ -137,6 +137,8 @@ def test_an_example_that_lacks_a_part_or_is_not_there_is_named(red: Path, tmp_pa
     with pytest.raises(MediaNotFound, match=r"gone\.png"):
         gone = (tmp_path / "gone.png", "What?", "red")
         own.ask(red, QUESTION, generator=generator, examples=[gone])
+    with pytest.raises(pm.UsageError, match="example 1 has to be three things"):
+        own.ask(red, QUESTION, generator=generator, examples=[(red, "What?")])
 
 
 def test_what_goes_with_a_generator_is_refused_without_one(red: Path, tmp_path: Path) -> None:

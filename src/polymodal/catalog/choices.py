@@ -211,7 +211,7 @@ def filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         rest = {key: value for key, value in config.items() if key != "model_type"}
         whole = transformers.AutoConfig.for_model(kind, **rest).to_dict()
-    except (ValueError, KeyError, TypeError, AttributeError):  # one that it does not know
+    except Exception:  # one that it does not know, or that contradicts itself: loading says which
         return config
     return {**whole, "model_type": kind}
 

@@ -202,8 +202,10 @@ def print_fields(item: Extraction, out: Output) -> None:
         apart = source is not None and _bare(value) not in _bare(source.text)
         shown = f", from {source.text!r}" if source is not None and apart else ""
         out.text(f"{name:{width}}  {'-' if value is None else value}{sure}{shown}")
+    # With --json they go to stderr, where nothing else says whose they are.
+    whose = f"{item.input}: " if out.as_json else ""
     for problem in item.problems:
-        out.remark(f"problem: {problem}")
+        out.remark(f"{whose}problem: {problem}")
 
 
 def _bare(value: object) -> str:

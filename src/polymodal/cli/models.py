@@ -57,7 +57,7 @@ def models_list(
     out.table(
         ["name", "does", "licence", "here"],
         [[row.name, row.does, row.licence, _here(row)] for row in rows],
-        paths=(0,),
+        whole=(0, 1),
         numbers=(3,),
     )
 

@@ -85,7 +85,11 @@ Temperature = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(metavar="N", help="The same random answers every time, from models that can."),
+    typer.Option(
+        metavar="N",
+        help="The same random answers every time, from models that can; without --temperature"
+        " nothing is random.",
+    ),
 ]
 Stop = Annotated[
     list[str] | None, typer.Option(metavar="TEXT", help="End an answer before this text; repeat.")

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from polymodal.profiling import Profile, profiling
+from polymodal.profiles import Profile
+from polymodal.profiling import profiling
 
 __all__ = ["printed_profile", "profile_lines"]
 

@@ -38,15 +38,17 @@ def print_table(
     *,
     paths: Sequence[int] = (),
     numbers: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> None:
     """Print to stdout.
 
     Args:
         paths: indices of columns that are shortened in the middle.
+        whole: of columns that are not shortened: what stands there is typed again.
         numbers: indices of columns that are aligned to the right.
     """
     on_terminal, width = sys.stdout.isatty(), line_width()
-    fitted = fit_columns(columns, rows, width=width - 1, paths=paths)
+    fitted = fit_columns(columns, rows, width=width - 1, paths=paths, whole=whole)
     if on_terminal and os.environ.get("TERM") != "dumb":
         _print_rich(fitted, width, numbers)
     else:
@@ -79,15 +81,16 @@ def fit_columns(
     *,
     width: int,
     paths: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> list[list[str]]:
     """The heading and the rows with cells shortened so that a line is at most `width` cells."""
     table = [list(columns), *(list(row) for row in rows)]
     wanted = [max(cell_width(row[i]) for row in table) for i in range(len(columns))]
     room = width - GAP * (len(columns) - 1)
-    texts = [i for i in range(len(wanted)) if i not in paths]
+    texts = [i for i in range(len(wanted)) if i not in paths and i not in whole]
     widths = _narrow(wanted, room, texts, LEAST_TEXT)
     widths = _narrow(widths, room, paths, LEAST_PATH)
-    widths = _narrow(widths, room, range(len(widths)), LEAST)
+    widths = _narrow(widths, room, [*texts, *paths], LEAST)
     return [
         [
             shorten_middle(cell, widths[i]) if i in paths else shorten_end(cell, widths[i])
@@ -100,8 +103,8 @@ def fit_columns(
 def _narrow(wanted: Sequence[int], room: int, which: Sequence[int], least: int) -> list[int]:
     """Take cells from the widest of `which`, again and again, until the line fits."""
     widths = list(wanted)
-    while sum(widths) > room:
-        widest = max(which, key=lambda i: widths[i], default=0)
+    while which and sum(widths) > room:
+        widest = max(which, key=lambda i: widths[i])
         if widths[widest] <= least:
             break
         widths[widest] -= 1

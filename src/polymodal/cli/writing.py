@@ -109,16 +109,10 @@ def writes_answers(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def wished(own: Callable[[], GenerationOptions]) -> GenerationOptions | None:
-    """What the command line changes in the verb's own options; None where it changes nothing.
-
-    Raises:
-        UsageError: a seed where nothing is drawn at random.
-    """
+    """What the command line changes in the verb's own options; None where it changes nothing."""
     changes = {name: value for name, value in (_asked.get() or {}).items() if value is not None}
-    if "seed" in changes and not changes.get("temperature"):
-        raise UsageError(
-            "--seed goes with a --temperature above 0; without one, nothing is random."
-        )
+    if not changes.get("temperature"):  # greedy: the same every time, whatever the seed
+        changes.pop("seed", None)
     if stop := changes.pop("stop", None):
         changes["stop"] = tuple(stop)
     return own().replace(**changes) if changes else None

@@ -11,11 +11,9 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 from polymodal.errors import (
     DamagedMedia,
@@ -30,7 +28,6 @@ from polymodal.results import ItemError
 
 __all__ = [
     "PICTURE_EXTENSIONS",
-    "MediaFile",
     "find_files",
     "hash_file",
     "open_regular",
@@ -42,16 +39,9 @@ _EXTENSIONS = "jpg jpeg jpe jfif mpo png apng webp gif bmp tif tiff avif ppm pgm
 PICTURE_EXTENSIONS = frozenset(f".{extension}" for extension in _EXTENSIONS.split())
 """What a folder yields. HEIC cannot be read, and is named as a failure instead of passed over."""
 
+_BLOCK_BYTES = 1 << 18
+"""Of a file that is hashed. `hashlib.file_digest` clears so much memory first, for any file."""
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """A file to be added somewhere, with what the user says about it."""
-
-    path: Path
-    """Absolute."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_files(
@@ -236,8 +226,11 @@ def hash_file(path: str | os.PathLike[str]) -> str:
         UnsupportedMedia: it is not a regular file.
     """
     try:
+        digest = hashlib.sha256()
         with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise _not_found(path, error) from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.errors import MediaError, MediaTooLarge, UnsupportedMedia
@@ -79,7 +78,7 @@ def digest_of(source: Any) -> str:
 def stamp_of(path: str | os.PathLike[str]) -> tuple[int, ...]:
     """What tells cheaply that a file is still the same: device, number, size, time of change."""
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116 - a path would be taken apart and put together
     except (OSError, ValueError):
         return (0,)
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from polymodal.errors import DamagedWeights, UsageError
 from polymodal.models.decoding import Candidate, Search, beam_search
-from polymodal.models.describing import AnswerCalibration, Said, Sight, Style
+from polymodal.models.describing import AnswerCalibration, Said, Sight
 from polymodal.models.protocols import Pixels
 from polymodal.models.resident import Resident
 from polymodal.models.starter import cores, onnx, open_session, run_each
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from polymodal.models.resident import Resident
+    from polymodal.models.unopened import Style
 from polymodal.models.starter import StarterEmbedder
 
 __all__ = ["CaptionerSpec", "StarterCaptioner"]

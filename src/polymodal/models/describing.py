@@ -6,9 +6,9 @@ the embedder's own checks, however often it is asked about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from polymodal.results import Provenance
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from polymodal.models.protocols import Pixels
+    from polymodal.models.unopened import Style
     from polymodal.results import Vector
 
 __all__ = [
-    "STYLES",
     "AnswerCalibrated",
     "AnswerCalibration",
     "AnswerWeights",
@@ -29,13 +29,8 @@ __all__ = [
     "KnowsWords",
     "Said",
     "Sight",
-    "Style",
     "TextScorer",
-    "UnopenedCaptioner",
 ]
-
-Style = Literal["plain", "short", "detailed"]
-STYLES: tuple[Style, ...] = ("plain", "short", "detailed")
 
 
 @dataclass(frozen=True)
@@ -134,14 +129,6 @@ class Captioner(Protocol):
         (more than four, for the starter), scores -inf.
         """
         ...
-
-
-@dataclass(frozen=True)
-class UnopenedCaptioner:
-    """A captioner whose identity is known without opening it: all that the cache asks for."""
-
-    provenance: Provenance
-    open: Callable[[], Captioner]
 
 
 @runtime_checkable

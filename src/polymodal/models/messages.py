@@ -153,7 +153,8 @@ class GenerationOptions:
     Attributes:
         max_tokens: of the answer; one that needs more ends with the finish reason "length".
         temperature: 0 is greedy, the default.
-        seed: of the sampling, where the temperature is above 0.
+        seed: of the sampling, where the temperature is above 0; greedy answers are the same with
+            any.
         stop: texts that end the answer; they are not part of it.
         beams: width of a beam search, in generators that can (`GeneratorInfo.beams`).
         json_schema: decode only what fits this JSON Schema; for a generator that says
@@ -176,12 +177,24 @@ class GenerationOptions:
             raise UsageError(f"temperature must be 0 or more, not {self.temperature}.")
         if self.beams < 1:
             raise UsageError(f"beams must be 1 or more, not {self.beams}.")
+        for name in ("stop", "choices"):
+            given = getattr(self, name)
+            if isinstance(given, str):  # whose every letter would be one
+                raise UsageError(f"{name} is a tuple of texts, such as ({given!r},), not a text.")
+            if "" in given:
+                raise UsageError(f"an empty text in {name} means nothing.")
         if self.json_schema is not None and self.choices:
             raise UsageError("give a JSON Schema or choices to decode, not both.")
 
     def to_dict(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON values; part of cache keys and of the journal."""
-        return {k: v for k, v in asdict(self).items() if v != getattr(GREEDY, k)}
+        """What differs from the defaults, as JSON values; part of cache keys and of the journal.
+
+        A seed that changes nothing is left out, so that it is no reason to ask again.
+        """
+        changed = {k: v for k, v in asdict(self).items() if v != getattr(GREEDY, k)}
+        if not self.temperature:
+            changed.pop("seed", None)
+        return changed
 
     def replace(self, **changes: Any) -> GenerationOptions:
         """A copy in which some options differ."""
@@ -284,6 +297,8 @@ class GeneratorInfo:
         for part in given:
             if (kind := modality(part)) not in self.media:
                 raise UsageError(f"{self.model} takes {_words(self.media)}, no {kind}.")
+        if any(_media([m for m in conversation if m.role != "user"])):
+            raise UsageError("pictures and other media stand in what the user says.")
         if len(given) > self.max_media:
             raise UsageError(
                 f"{self.model} takes {self.max_media} picture(s) or other media at once,"

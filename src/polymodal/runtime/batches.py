@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polymodal.errors import MediaError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["pipelined"]
 
@@ -59,6 +61,8 @@ def _run(
     batch_size: int,
     threads: int,
 ) -> Iterator[tuple[Source, Result | Exception]]:
+    from concurrent.futures import ThreadPoolExecutor
+
     pool = ThreadPoolExecutor(threads, thread_name_prefix="polymodal-decode")
     ahead: deque[tuple[Source, Future[Prepared]]] = deque()
 

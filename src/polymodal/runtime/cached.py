@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,6 +15,8 @@ from polymodal.media.hashing import Content, content_of
 from polymodal.runtime.cache import Cache, cache_key
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from polymodal.models.messages import GenerationOptions, GeneratorInfo
 
 __all__ = ["is_deterministic", "through_cache"]
@@ -22,6 +25,8 @@ Source = TypeVar("Source")
 Result = TypeVar("Result")
 FIRST_CHUNK, LAST_CHUNK = 16, 256
 """Inputs hashed and looked up together: few at first, so that results come at once."""
+SLOW_S = 0.001
+"""Hashing one input takes longer where files are large or far away: then threads are worth it."""
 
 
 def is_deterministic(info: GeneratorInfo, options: GenerationOptions) -> bool:
@@ -69,18 +74,39 @@ def through_cache(
     run = _Run(cache, verb, model, parameters, encode, decode)
     each = iter(sources)
     size = min(FIRST_CHUNK, at_most)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="polymodal-hash") as pool:
+    with ExitStack() as stack:
+        hashing = _Hashing(content, stack)
         while chunk := list(islice(each, size)):
-            contents = list(pool.map(lambda source: _content(content, source), chunk))
-            yield from run.merged(run.look_up(chunk, contents), compute)
+            yield from run.merged(run.look_up(chunk, hashing.of(chunk)), compute)
             size = min(2 * size, at_most)
 
 
-def _content(content: Callable[[Source], Content], source: Source) -> Content | None:
-    try:
-        return content(source)
-    except MediaError:
-        return None
+@dataclass
+class _Hashing(Generic[Source]):
+    """Sources to contents, in order; in threads once it turns out to be slow."""
+
+    content: Callable[[Source], Content]
+    stack: ExitStack
+    pool: ThreadPoolExecutor | None = field(default=None, init=False)
+
+    def of(self, sources: Sequence[Source]) -> list[Content | None]:
+        """None where a source cannot be read."""
+        if self.pool is not None:
+            return list(self.pool.map(self._one, sources))
+        started = time.perf_counter()
+        found = [self._one(source) for source in sources]
+        if time.perf_counter() - started > SLOW_S * len(sources):
+            from concurrent.futures import ThreadPoolExecutor
+
+            pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="polymodal-hash")
+            self.pool = self.stack.enter_context(pool)
+        return found
+
+    def _one(self, source: Source) -> Content | None:
+        try:
+            return self.content(source)
+        except MediaError:
+            return None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from polymodal.errors import MediaError, UsageError
 from polymodal.media.hashing import digest_of
 from polymodal.media.inputs import picture_name
 from polymodal.media.limits import Limits
-from polymodal.models.describing import STYLES, Captioner, Said, Style, UnopenedCaptioner
+from polymodal.models.unopened import STYLES, Style, UnopenedCaptioner
 from polymodal.results import Caption, CaptionCandidate, Provenance
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
@@ -26,6 +26,7 @@ from polymodal.runtime.journal import Call, Journal
 
 if TYPE_CHECKING:
     from polymodal.media.pictures import ImageInput
+    from polymodal.models.describing import Captioner, Said
     from polymodal.models.protocols import Pixels
 
 __all__ = ["DOUBTED", "CaptionOptions", "caption"]

@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from polymodal.errors import PolymodalError, UsageError
+from polymodal.errors import InvalidAnswer, PolymodalError, UsageError
 from polymodal.media.pictures import picture_name
 from polymodal.results import ItemError
 from polymodal.results_cascades import CascadeFit, CascadeReport, Decision, TierReport
@@ -52,6 +52,8 @@ class _Tally:
         if not isinstance(outcome, Judged):
             self.failed += 1
             self.usual_seconds += seconds
+            if isinstance(outcome, InvalidAnswer):  # of no use, and paid for
+                self.cost_usd += outcome.cost_usd or 0.0
             return
         self.cached += outcome.cached
         self.usual_seconds += outcome.seconds if outcome.cached else seconds
