@@ -8,7 +8,8 @@
     │   ├── MediaNotFound                    no such file, dangling link, no permission
     │   ├── UnsupportedMedia                 not a format that is read here
     │   ├── DamagedMedia                     truncated, empty or corrupt
-    │   └── MediaTooLarge                    over a limit (bytes, pixels, frames)
+    │   ├── MediaTooLarge                    over a limit (bytes, pixels, frames)
+    │   └── BlankPicture                     opened, but nothing is to be seen in it
     ├── SpaceMismatch                        vectors of different spaces were mixed   exit code 2
     ├── ModelUnavailable                     no source has the weights                exit code 3
     │   ├── DamagedWeights                   a weight file fails its checksum
@@ -37,6 +38,7 @@ from typing import Literal
 
 __all__ = [
     "Attempt",
+    "BlankPicture",
     "BudgetExceeded",
     "CollectionDamaged",
     "CollectionError",
@@ -103,7 +105,7 @@ class PolicyError(UsageError):
 
 
 class MediaError(PolymodalError):
-    """One input could not be opened; in a batch it becomes an `ItemError` in its place.
+    """One input could not be opened or used; in a batch it becomes an `ItemError` in its place.
 
     Attributes:
         reason: what is wrong, without the name ("is empty (0 bytes)").
@@ -130,6 +132,10 @@ class DamagedMedia(MediaError):
 
 class MediaTooLarge(MediaError):
     """The input exceeds a limit that is on by default."""
+
+
+class BlankPicture(MediaError):
+    """The picture is of one even color: there is nothing that could be described."""
 
 
 class SpaceMismatch(PolymodalError):

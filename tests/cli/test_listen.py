@@ -14,7 +14,7 @@ from polymodal.models.whisper import WhisperTranscriber
 from polymodal.tasks.caption import DOUBTED
 from tests.media.recordings import SPOKEN, tone, write_sound, write_video
 from tests.models.weights import captioner_or_skip
-from tests.tasks.pictures import plain
+from tests.tasks.pictures import marked
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def videos(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     sound = np.concatenate([np.zeros(16_000, np.float32), read_sound(SPOKEN)])
-    write_video(folder / "a <speaks>.mp4", [plain("red"), plain("green")], sound=sound)
-    write_video(folder / "b.webm", [plain("blue")], codec="libvpx-vp9")
+    write_video(folder / "a <speaks>.mp4", [marked("red"), marked("green")], sound=sound)
+    write_video(folder / "b.webm", [marked("blue")], codec="libvpx-vp9")
     write_sound(folder / "c.mp4", tone(1.0), codec="aac")
     return folder
 
@@ -100,7 +100,9 @@ def test_watch_prints_a_timeline_each_and_writes_a_page(polymodal, videos):
     speaks, mute, sound_only = ran.lines
     assert ran.code == 1
     assert {"input", "scenes"} <= speaks.keys()
-    assert speaks["scenes"][0].keys() == {"start_s", "end_s", "caption", "speech", "fit"}
+    assert speaks["scenes"][0].keys() == {
+        "start_s", "end_s", "caption", "speech", "fit", "blank",
+    }  # fmt: skip
     assert speaks["scenes"][0]["caption"] is None
     assert speaks["models"].keys() == {"scenes", "speech"}
     assert [(scene["start_s"], scene["end_s"]) for scene in speaks["scenes"]] == [(0, 2), (2, 4)]
@@ -179,6 +181,21 @@ def test_a_scene_whose_caption_may_not_fit_says_so():
     assert shown(scene(DOUBTED - 0.01)) == "a red bus (it may not fit)"
     assert shown(scene(DOUBTED)) == shown(scene(None)) == "a red bus"
     assert shown(replace(scene(0.1), caption=None), "scene 3") == "scene 3"
+
+
+def test_a_black_scene_is_shown_without_a_caption_and_with_the_reason(polymodal, tmp_path):
+    write_video(tmp_path / "film.mp4", [Image.new("RGB", (160, 120)), marked("red")])
+    ran = polymodal("watch", tmp_path / "film.mp4", "--html", "page.html")
+    assert ran.code == 0
+    first, second = ran.stdout.splitlines()[1:]
+    assert "(blank: one even color)" in first
+    assert "blank" not in second
+    assert (videos_page := (tmp_path / "page.html").read_text()).count("(blank: one even") == 1
+    assert videos_page.count("<video controls") == 2
+    (line,) = polymodal("watch", tmp_path / "film.mp4", "--json").lines
+    assert [(each["caption"], each["blank"]) for each in line["scenes"]] == [
+        (None, True), (None, False),
+    ]  # fmt: skip
 
 
 def test_a_precision_is_recorded_or_refused(polymodal, sounds):

@@ -27,6 +27,7 @@ from polymodal.tasks.answer_checks import check
 from polymodal.tasks.answering import Asking, Case, Outcome
 from polymodal.tasks.answering_data import checked_data
 from polymodal.tasks.examples import Example
+from polymodal.tasks.picture_checks import asks_of_things, blank_evidence
 from polymodal.tasks.questions import Question
 from polymodal.tasks.schemas import Schema
 from polymodal.tasks.showing import MediaKind, Shown
@@ -140,22 +141,28 @@ def _lines(
 ) -> Sequence[TextLine] | Outcome:
     """The lines of text where the question is about text; or why there is no answer.
 
-    Those that were heard are shown already. A document that is not shown is always read.
+    Those that were heard are shown already. A document that is not shown is always read. About
+    what is neither seen nor read the model is not asked.
     """
     if shown.heard:
         return shown.heard
     is_unseen = shown.kind == "document" and not shown.parts
     can_be_read = shown.kind in {"picture", "document"}
     is_wanted = can_be_read and question.kind == "text" and asking.grounded
-    if not (is_wanted or is_unseen):
-        return ()
-    try:
-        return tuple(asking.lines(shown.source).lines)
-    except MissingDependency as error:
-        reason = Evidence("missing", f"the question is about text, which was not read: {error}")
-        return asking.unsure(Case(shown.source, question, made_by), reason)
-    except MediaError as error:
-        return error
+    case = Case(shown.source, question, made_by)
+    lines: Sequence[TextLine] = ()
+    if is_wanted or is_unseen:
+        try:
+            lines = tuple(asking.lines(shown.source).lines)
+        except MissingDependency as error:
+            reason = Evidence("missing", f"the question is about text, which was not read: {error}")
+            return asking.unsure(case, reason)
+        except MediaError as error:
+            return error
+    if shown.blank and not lines and asks_of_things(question):
+        left_out = [Evidence("missing", note) for note in shown.notes]
+        return asking.unsure(case, blank_evidence(shown.blank, shown.kind), *left_out)
+    return lines
 
 
 def _system(kind: MediaKind, manner: Manner) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from polymodal.errors import MissingDependency, ModelUnavailable, UnsupportedMedia
+from polymodal.media.blank import blank_color
 from polymodal.media.containers import SOUND_EXTENSIONS, VIDEO_EXTENSIONS
 from polymodal.media.documents import open_pages
 from polymodal.media.hashing import digest_of
@@ -66,6 +67,7 @@ class Shown:
         times_s: of a video's frames, from its start.
         heard: what was said in it, as lines.
         notes: what was left out, a sentence each.
+        blank: the colors of all pictures that the model is shown, where these show nothing else.
         embeddings: of `frames`, for the check, shape (frames, dimension).
     """
 
@@ -76,11 +78,21 @@ class Shown:
     times_s: tuple[float, ...] = ()
     heard: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
     embeddings: Vector | None = None
 
     def with_embeddings(self, vectors: Vector | None) -> Shown:
         """The same, with the vectors of its frames."""
         return replace(self, embeddings=vectors)
+
+    def held_against_blank(self) -> Shown:
+        """The same, and whether there is nothing to see."""
+        pictures: list[Image.Image] = []
+        for part in self.parts:
+            pictures += [part.image] if isinstance(part, ImagePart) else ()
+            pictures += part.frames if isinstance(part, VideoPart) else ()
+        colors = [color for each in pictures if (color := blank_color(each)) is not None]
+        return replace(self, blank=tuple(colors)) if len(colors) == len(pictures) else self
 
 
 def kind_of_media(source: Any) -> MediaKind:
