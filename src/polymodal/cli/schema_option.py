@@ -46,7 +46,8 @@ def schema_of(given: str | None) -> SchemaInput | None:
     if given is None or Path(given).exists() or not (named := CLASS.fullmatch(given)):
         return given
     module, name = named.groups()
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # the user's own code may fail in any way
@@ -56,7 +57,9 @@ def schema_of(given: str | None) -> SchemaInput | None:
             " module of this folder or of an installed package."
         ) from error
     finally:
-        sys.path.pop(0)
+        # By its name: the module may have put folders of its own before it, or taken it away.
+        if here in sys.path:
+            sys.path.remove(here)
     if found is None:
         raise UsageError(f"the module {module} has no {name}; --schema is MODULE:CLASS or a file.")
     return found  # type: ignore[no-any-return]
