@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polymodal.models.protocols import Samples
+from polymodal.profiling import profiled
 
 __all__ = ["Piece", "speech_pieces"]
 
@@ -64,6 +65,7 @@ def speech_pieces(blocks: Iterable[Samples], longest_s: float) -> Iterator[Piece
     yield from _pieces(held, _stretches(held, longest_s), begin)
 
 
+@profiled("preprocess")
 def _stretches(samples: Samples, longest_s: float) -> list[tuple[int, int]]:
     """First and last sample of every stretch of speech."""
     if samples.size < SHORTEST_S * RATE_HZ:
