@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import polymodal as pm
+from polymodal.models.voice import speech_pieces
 from polymodal.profiles import Profile
 from polymodal.profiling import profiled, profiled_items, profiling, span
 from tests.tasks.pictures import plain
@@ -92,3 +93,11 @@ def test_nothing_is_kept_when_no_profile_is_on() -> None:
     assert profile.stages == []
     pm.Suite(pm.MockEmbedder()).embed(images=[plain("red")])
     assert profile.stages == []
+
+
+def test_looking_for_speech_counts_as_preprocessing() -> None:
+    pytest.importorskip("faster_whisper")
+    silence = np.zeros(32_000, np.float32)
+    with profiling() as profile:
+        assert list(speech_pieces([silence], longest_s=30.0)) == []
+    assert [(each.stage, each.count) for each in profile.stages] == [("preprocess", 1)]

@@ -23,9 +23,11 @@ from scipy.optimize import minimize
 from polymodal.models.describing import AnswerCalibration, AnswerWeights
 from polymodal.tasks.calibration import softmax
 from polymodal.tasks.grounding import (
+    LIKELY_THERE,
     Weighed,
     features,
     logits,
+    looks_there,
     margins,
     moved,
     normalized,
@@ -38,6 +40,8 @@ from recipes.starter.captionscores import most_frequent, question_only
 
 COVERAGES = (100, 90, 80, 70, 60, 50)
 Floats = NDArray[np.float64]
+THERE = (0.05, 0.1, 0.15, LIKELY_THERE, 0.25, 0.3, 0.4, 0.5)
+"""Probabilities from which a thing could be said to look like it is there."""
 EVEN = AnswerWeights(1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
@@ -107,11 +111,15 @@ def fit(rows: Sequence[Row]) -> AnswerCalibration:
     return AnswerCalibration(trusted, *(round(float(v), 4) for v in x[:3]))
 
 
-def judged(row: Row, calibration: AnswerCalibration) -> Weighed:
+def there(row: Row) -> Floats:
+    """What the embedder says of the thing that is asked about: `margins` of whether it is there."""
+    return margins("yesno", [row.there, row.there], row.others)
+
+
+def judged(row: Row, calibration: AnswerCalibration, likely_there: float = LIKELY_THERE) -> Weighed:
     """The answer as `polymodal ask` gives it."""
     found = weigh(row.kind, row.candidates, row.logprobs, seen(row), calibration)  # type: ignore[arg-type]
-    there = margins("yesno", [row.there, row.there], row.others)
-    likely = presence(row.kind, there, calibration)  # type: ignore[arg-type]
+    likely = presence(row.kind, there(row), calibration, likely_there)  # type: ignore[arg-type]
     return replace(found, confidence=found.confidence * likely)
 
 
@@ -150,9 +158,11 @@ def by_decoder(rows: Sequence[Row]) -> Scored:
     return Scored(np.array(said), np.array([row.said == row.answer for row in rows]))
 
 
-def by_both(rows: Sequence[Row], calibration: AnswerCalibration) -> Scored:
+def by_both(
+    rows: Sequence[Row], calibration: AnswerCalibration, likely_there: float = LIKELY_THERE
+) -> Scored:
     """As shipped."""
-    found = [judged(row, calibration) for row in rows]
+    found = [judged(row, calibration, likely_there) for row in rows]
     right = [w.answers[0] == row.answer for w, row in zip(found, rows, strict=True)]
     return Scored(np.array([w.confidence for w in found]), np.array(right))
 
@@ -203,12 +213,37 @@ def report(
         f"At the threshold of {calibration.threshold:g}: {100 * given.mean():.1f} % are answered,"
         f" {100 * shipped.right[given].mean():.1f} % of them right.",
     ]
+    lines += ["", *presence_table(rows, calibration), ""]
     flat, checked = by_stranger(rows, calibration)
     lines.append(
         f"A made-up model that is right in {100 * flat.right.mean():.1f} %: its surest half, after"
         f" the check, is right in {checked.at(50):.1f} % (area {checked.area:.1f})."
     )
     return "\n".join(lines)
+
+
+def presence_table(rows: Sequence[Row], calibration: AnswerCalibration) -> list[str]:
+    """What `LIKELY_THERE` buys and costs: things that pass it, and the answers about things.
+
+    What is there, and what is not, is what the yes-or-no questions ask; the other questions are
+    all about things that are there, so what they lose is the price.
+    """
+    asked = [row for row in rows if row.kind == "yesno"]
+    looks = np.array([looks_there(there(row), calibration.kinds["yesno"]) for row in asked])
+    is_there = np.array([row.answer == "yes" for row in asked])
+    others = [row for row in rows if row.kind != "yesno"]
+    lines = ["| a thing looks there from | of those there | of those not there | questions about"
+             " things answered | of these right | area under the curve | calibration error |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for likely in THERE:
+        scored, whole = by_both(others, calibration, likely), by_both(rows, calibration, likely)
+        given = scored.confidence >= calibration.threshold
+        passed = [100 * float((looks[which] >= likely).mean()) for which in (is_there, ~is_there)]
+        lines.append(
+            f"| {likely:g} | {passed[0]:.1f} | {passed[1]:.1f} | {100 * given.mean():.1f}"
+            f" | {100 * scored.right[given].mean():.1f} | {whole.area:.1f} | {whole.error:.1f} |"
+        )
+    return lines
 
 
 def plot(rows: Sequence[Row], calibration: AnswerCalibration, path: Path) -> None:

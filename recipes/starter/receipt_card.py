@@ -15,8 +15,8 @@ data = ["80 scanned receipts of ICDAR 2019 SROIE, task 3, as RapidOCR (PP-OCRv6 
 limits = [
  "trained on Malaysian receipts in English and Malay: expect less elsewhere",
  "one receipt a document; the address of the company, not of a customer",
- "a date keeps its printed form; day before month unless the document shows otherwise",
- "amounts need two decimals",
+ "a date keeps its printed form; day before month unless another date or an American address shows otherwise",
+ "amounts need two decimals, or a unit that often goes without (yen, rupees)",
  "not a tax document reader: check what matters",
 ]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from polymodal.models.receipts.amounts import amount_features, by_value, find_amounts
-from polymodal.models.receipts.dates import date_features, find_dates
+from polymodal.models.receipts.dates import date_features, find_dates, of_the_receipt
 from polymodal.models.receipts.model import Found, ReceiptModel, facts_of
 from polymodal.models.receipts.pieces import piece_features
 from polymodal.models.receipts.words import tokens
@@ -75,10 +75,11 @@ def rows_of(receipt: Receipt, words: Words) -> dict[str, tuple[list[list[float]]
         pieces, marks = label_pieces(receipt, field)
         found[field] = piece_features(pieces, words), marks
     dates = find_dates(receipt.sheet)
+    own = of_the_receipt(receipt.sheet, dates)
     wanted = squeezed(receipt.fields["date"])
     found["date"] = (
-        date_features(receipt.sheet, dates),
-        [int(squeezed(each.text) == wanted) for each in dates],
+        date_features(receipt.sheet, own),
+        [int(squeezed(each.text) == wanted) for each in own],
     )
     amounts = find_amounts(receipt.sheet, dates)
     values = by_value(amounts)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polymodal.choosing.front import select
     from polymodal.errors import (
         Attempt,
+        BlankPicture,
         BudgetExceeded,
         CollectionDamaged,
         CollectionError,
@@ -105,6 +106,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "AudioPart",
+    "BlankPicture",
     "BudgetExceeded",
     "Cache",
     "Calibrated",

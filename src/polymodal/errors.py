@@ -8,7 +8,8 @@
     │   ├── MediaNotFound                    no such file, dangling link, no permission
     │   ├── UnsupportedMedia                 not a format that is read here
     │   ├── DamagedMedia                     truncated, empty or corrupt
-    │   └── MediaTooLarge                    over a limit (bytes, pixels, frames)
+    │   ├── MediaTooLarge                    over a limit (bytes, pixels, frames)
+    │   └── BlankPicture                     opened, but nothing is to be seen in it
     ├── SpaceMismatch                        vectors of different spaces were mixed   exit code 2
     ├── ModelUnavailable                     no source has the weights                exit code 3
     │   ├── DamagedWeights                   a weight file fails its checksum
@@ -18,7 +19,7 @@
     ├── BudgetExceeded                   a request was not sent: it could cost more   exit code 1
     ├── InvalidAnswer                    a generator's answer is not what was asked   exit code 1
     ├── TrainingError                        a run of training cannot go on           exit code 1
-    ├── ItemsFailed                          `.vectors` of a batch in which items failed
+    ├── ItemsFailed                          items failed where all, or most, were needed
     └── CollectionError                      a collection cannot be opened or written exit code 1
         ├── CollectionNotFound
         ├── CollectionLocked                 another process holds it
@@ -37,6 +38,7 @@ from typing import Literal
 
 __all__ = [
     "Attempt",
+    "BlankPicture",
     "BudgetExceeded",
     "CollectionDamaged",
     "CollectionError",
@@ -103,7 +105,7 @@ class PolicyError(UsageError):
 
 
 class MediaError(PolymodalError):
-    """One input could not be opened; in a batch it becomes an `ItemError` in its place.
+    """One input could not be opened or used; in a batch it becomes an `ItemError` in its place.
 
     Attributes:
         reason: what is wrong, without the name ("is empty (0 bytes)").
@@ -130,6 +132,10 @@ class DamagedMedia(MediaError):
 
 class MediaTooLarge(MediaError):
     """The input exceeds a limit that is on by default."""
+
+
+class BlankPicture(MediaError):
+    """The picture is of one even color: there is nothing that could be described."""
 
 
 class SpaceMismatch(PolymodalError):
@@ -206,6 +212,7 @@ class InvalidAnswer(PolymodalError):
         reason: "truncated" (more tokens than `max_tokens`), "refused", "failed" (the call itself),
             or "invalid" (every answer had a problem).
         attempts: every answer with its problem, first to last.
+        cost_usd: what they cost, where who asked counts that.
     """
 
     def __init__(
@@ -213,9 +220,11 @@ class InvalidAnswer(PolymodalError):
         message: str,
         reason: Literal["truncated", "refused", "failed", "invalid"],
         attempts: tuple[Attempt, ...],
+        cost_usd: float | None = None,
     ) -> None:
         self.reason = reason
         self.attempts = attempts
+        self.cost_usd = cost_usd
         super().__init__(message)
 
 
@@ -224,7 +233,7 @@ class TrainingError(PolymodalError):
 
 
 class ItemsFailed(PolymodalError):
-    """All rows of a batch were asked for although some of its items failed."""
+    """All rows of a batch were asked for, or a fit, although some, or too many, items failed."""
 
 
 class CollectionError(PolymodalError):

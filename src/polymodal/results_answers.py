@@ -74,6 +74,8 @@ class Answer:
         data: of an answer to a question with a schema: what `text` says, as JSON values; None
             without a schema, or where it abstains.
         value: the same as an instance of the schema's pydantic class, where it is one.
+        failure: why it abstains, where the model's answer was none: "truncated" at its limit of
+            tokens, or "refused"; None else.
     """
 
     input: str
@@ -86,6 +88,7 @@ class Answer:
     candidates: tuple[AnswerCandidate, ...] = ()
     data: Any = None
     value: Any = None
+    failure: Literal["truncated", "refused"] | None = None
 
     @property
     def guess(self) -> str:

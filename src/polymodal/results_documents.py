@@ -74,7 +74,8 @@ class Reading:
 
     @property
     def markdown(self) -> str:
-        """Headings where letters are large, tables where rows have the same cells, paragraphs.
+        """Headings where letters are large, tables where rows have the same cells, lists, and
+        paragraphs, in which lines that are full run on.
 
         Pages are apart by a rule. What could be taken for Markdown is escaped.
         """
@@ -131,6 +132,11 @@ _LARGE = 1.6
 _APART = 0.9
 """Heights between two lines that make a new paragraph."""
 _TABLE_ROWS = 2
+_RUNNING_CHARS = 40
+_RUNNING_SHARE = 0.8
+"""Of the longest line that begins at the same place: a line this long goes on in the next."""
+_BULLET = re.compile(r"^[•◦▪▸‣●○■□∙·–](?:\s+(?=\S)|$)")
+_LABEL = re.compile(r"^\(?(?:\d{1,3}|[a-z])[.)]$")
 
 
 def _markdown(rows: list[list[Line]], measured: bool) -> str:
@@ -139,30 +145,68 @@ def _markdown(rows: list[list[Line]], measured: bool) -> str:
     usual = heights[len(heights) // 2] if heights else 1.0
     blocks: list[str] = []
     index = 0
-    bottom = None
+    above: list[Line] | None = None
     while index < len(rows):
         row = rows[index]
+        if (item := _list_item(row)) is not None:
+            is_next = index > 0 and _list_item(rows[index - 1]) is not None
+            blocks[-1:] = [f"{blocks[-1]}\n{item}"] if is_next else [*blocks[-1:], item]
+            index, above = index + 1, None
+            continue
         alike = index
         while alike < len(rows) and len(rows[alike]) == len(row) > 1:
+            if _list_item(rows[alike]) is not None:
+                break
             alike += 1
         if alike - index >= _TABLE_ROWS:
             blocks.append(_table(rows[index:alike]))
-            index, bottom = alike, None
+            index, above = alike, None
             continue
         text = "  ".join(_escaped(line.text) for line in row)
         large = min(line.box[3] - line.box[1] for line in row) > _LARGE * usual
-        top = min(line.box[1] for line in row)
         if measured and large:
             blocks.append(f"## {text}")
-            bottom = None
-        elif bottom is not None and (not measured or top - bottom < _APART * usual):
-            blocks[-1] += f"\\\n{text}"
-            bottom = max(line.box[3] for line in row)
+            row = []
+        elif above and (not measured or -usual < _top(row) - _bottom(above) < _APART * usual):
+            if measured and _goes_on(above, row, rows, usual):
+                blocks[-1] += ("" if blocks[-1].endswith("-") else " ") + text
+            else:
+                blocks[-1] += f"\\\n{text}"
         else:
             blocks.append(text)
-            bottom = max(line.box[3] for line in row)
-        index += 1
+        index, above = index + 1, row
     return "\n\n".join(blocks)
+
+
+def _top(row: list[Line]) -> float:
+    return min(line.box[1] for line in row)
+
+
+def _bottom(row: list[Line]) -> float:
+    return max(line.box[3] for line in row)
+
+
+def _list_item(row: list[Line]) -> str | None:
+    """An item of a list, with its bullet or number in a cell of its own or before the text."""
+    first, *rest = (line.text for line in row)
+    if len(rest) == 1 and _LABEL.match(first):
+        return f"{'' if first[0].isdigit() else '- '}{first} {_escaped(rest[0])}"
+    found = _BULLET.match(first)
+    if found is None or len(rest) > 1:
+        return None
+    text = " ".join([first[found.end() :], *rest]).strip()
+    return f"- {_escaped(text)}" if text else None
+
+
+def _goes_on(above: list[Line], row: list[Line], rows: list[list[Line]], usual: float) -> bool:
+    """Whether running text was broken between two lines only because the first was full."""
+    if len(above) > 1 or len(row) > 1 or len(above[0].text) < _RUNNING_CHARS:
+        return False
+    left, _, right, _ = above[0].box
+    if abs(row[0].box[0] - left) > usual:
+        return False
+    beside = [each[0].box for each in rows if len(each) == 1 and abs(each[0].box[0] - left) < usual]
+    return right - left >= _RUNNING_SHARE * max(box[2] - box[0] for box in beside)
 
 
 def _table(rows: list[list[Line]]) -> str:

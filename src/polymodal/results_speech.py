@@ -58,9 +58,10 @@ class Scene:
         picture_s: when the picture that stands for the scene is shown.
         thumbnail: that picture as a small JPEG.
         vector: its embedding, L2-normalised, shape (dimension,), in the timeline's space.
-        caption: what it shows; None where no captioner was asked.
+        caption: what it shows; None where no captioner was asked, or there is nothing to see.
         caption_fit: probability, by the captioner's embedder, that the caption fits the picture;
             None where it was not asked.
+        blank: its picture is of one even color, as a black one is; nothing is said of it.
         speech: what is said meanwhile; a segment that spans two scenes stands in both.
     """
 
@@ -72,6 +73,7 @@ class Scene:
     caption: str | None = None
     speech: str = ""
     caption_fit: float | None = None
+    blank: bool = False
 
 
 @dataclass(frozen=True)

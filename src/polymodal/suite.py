@@ -113,7 +113,7 @@ class Suite(CaptionVerbs, AnswerVerbs, DocumentVerbs, SpeechVerbs, JudgingVerbs,
         self._speech = transcriber
         self._stream_limits = stream_limits
         self._budget_usd = budget_usd
-        self._trust = Trust(allow_pickle, tuple(map(os.fspath, allow_remote_code)))
+        self._trust = Trust(allow_pickle, tuple(full_name(os.fspath(n)) for n in allow_remote_code))
         self._memory, self._ttl_s = memory, ttl_s
         self._dtype, self._quantize = dtype, quantize
 

@@ -169,6 +169,7 @@ class AnswerVerbs(SuiteParts):
         examples: Sequence[ExampleInput],
         schema: SchemaInput | None,
     ) -> Any:
+        from polymodal.catalog.captioners import check_captioner
         from polymodal.tasks.answering import Asking
         from polymodal.tasks.answering_generators import Manner, options_for
         from polymodal.tasks.ask import ask
@@ -177,9 +178,11 @@ class AnswerVerbs(SuiteParts):
 
         if threshold is not None and not 0.0 <= threshold <= 1.0:
             raise UsageError(f"the threshold is a probability from 0 to 1, not {threshold}.")
-        asking = Asking(self._checking_vectors(), self._lines_of, threshold, grounded)
         wanted = None if schema is None else as_schema(schema)
         writer = self._writer(generator)
+        if writer is None and isinstance(self._model, str | os.PathLike):
+            check_captioner(self._model)
+        asking = Asking(self._checking_vectors(), self._lines_of, threshold, grounded)
         limits = self._picture_limits()
         if writer is None:
             if wanted is not None:

@@ -129,9 +129,11 @@ class CaptionVerbs(SuiteParts):
         Raises:
             ModelUnavailable: when the model has no captioner.
         """
-        from polymodal.catalog.captioners import open_captioner
+        from polymodal.catalog.captioners import check_captioner, open_captioner
         from polymodal.models.describing import Captioner
 
+        if isinstance(self._model, str | os.PathLike):
+            check_captioner(self._model)
         embedder = self.embedder()
         with self._lock:
             if self._captioner is None:

@@ -115,6 +115,8 @@ class DocumentVerbs(SuiteParts):
         Raises:
             UsageError: a schema that is none.
             MediaError: when a single document cannot be opened.
+            InvalidAnswer: the generator gave nothing usable, and the receipt model has no field of
+                the schema.
             MissingDependency: when the extra `documents` is not installed.
         """
         from polymodal.runtime.recorded import recorded

@@ -61,6 +61,7 @@ class OpenCascade:
 
         Raises:
             UsageError: too few cases, a missing label, or a target that cannot be one.
+            ItemsFailed: too few cases are left that every tier judged; it names the tiers.
         """
         from polymodal.tasks.cascade import fit_cascade
         from polymodal.tasks.cascade_cases import as_cases, read_cases

@@ -120,6 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
             error = _error(received.vendor, status, kind, message.format(key=key))
             headers = {"retry-after": self.service.retry_after} if how == "rate_limited" else {}
             self._send(status, error, headers)
+        elif how == "bad_key":  # as Google refuses one
+            detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo"}
+            error = _error("gemini", 400, "invalid_argument", "API key not valid.")
+            error["error"]["details"] = [{**detail, "reason": "API_KEY_INVALID"}]
+            self._send(400, error)
         elif how == "html":
             self._send(200, HTML, content_type="text/html")
         elif how == "html_error":
@@ -138,20 +143,31 @@ class _Handler(BaseHTTPRequestHandler):
         text = {"truncated": CUT, "refused": REFUSAL}.get(how) or self.service.says(received)
         streamed = received.body.get("stream") or "streamGenerateContent" in received.path
         if not streamed:
-            self._send(200, WHOLE[received.vendor](received, text, how))
+            whole = WHOLE[received.vendor](received, text, how)
+            if how == "uncounted":
+                whole = {k: v for k, v in whole.items() if k not in {"usage", "usageMetadata"}}
+            self._send(200, whole)
             return
         events = PIECES[received.vendor](received, text, how)
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
+        if how == "cut_stream":
+            self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         if how == "late":  # a failure that is noticed after the status was sent
             events = iter([_error(received.vendor, 503, LATE[received.vendor], "Overloaded.")])
         for event in events:
             name = f"event: {event['type']}\n" if received.vendor == "anthropic" else ""
-            self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
+            data = f"{name}data: {json.dumps(event)}\n\n".encode()
+            if how == "cut_stream":
+                data = b"%x\r\n%s\r\n" % (len(data), data)
+            self.wfile.write(data)
             self.wfile.flush()
             if how == "broken_stream" and _said(event):
+                break
+            if how == "cut_stream" and _said(event):
+                self.wfile.write(b"3e8\r\n")  # a chunk that never comes
                 break
         else:
             if received.vendor == "openai":
@@ -179,6 +195,7 @@ FAILURES = {
     "rate_limited": (429, "rate_limit_error", "Slow down."),
     "overloaded": (529, "overloaded_error", "Overloaded."),
     "broken": (500, "api_error", "Internal error."),
+    "forbidden": (403, "permission_error", "Not in your region; {key} is a fine key."),
     "revoked": (401, "authentication_error", "Incorrect API key provided: {key}."),
     "echoed": (400, "invalid_request_error", "I was sent {key}, which I will not keep."),
     "unknown_model": (404, "not_found_error", "model: no such one"),

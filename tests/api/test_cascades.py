@@ -100,3 +100,25 @@ def test_a_request_that_fails_is_a_case_that_fails(
     kinds = [getattr(each, "kind", "Decision") for each in found]
     assert kinds == ["Decision", *["InvalidAnswer"] * 3, "Decision"]
     assert report.tiers[1].failed == 3  # type: ignore[attr-defined]
+    assert report.cost_usd == pytest.approx(3 * CALL_USD["openai"])  # type: ignore[attr-defined]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_paid(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from polymodal.cli.app import app
+
+    monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
+    picture = tmp_path / "red.png"
+    Image.new("RGB", (32, 32), "red").save(picture)
+    lines = [f"{picture},red,{'yes' if n % 2 else 'no'}" for n in range(40)]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["image,text,label", *lines]))
+    for place in (tmp_path / "gone" / "mine.toml", tmp_path):
+        asked = ["cascade", "fit", "listing", str(table), "-o", str(place), "-m", MODELS["openai"]]
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 1
+        assert "cannot write the cascade" in done.output
+    assert service.received == []

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.api.conftest import KEYS, MODELS
 from tests.api.server import Service
 from tests.models.weights import captioner_or_skip, starter_or_skip
+from tests.tasks.pictures import marked, plain
 
 Ran = subprocess.CompletedProcess[str]
 Command = Callable[..., Ran]
@@ -59,10 +59,14 @@ def test_json_is_one_object_a_line(polymodal: Command, picture: Path) -> None:
 
 
 def test_a_stream_is_printed_as_it_comes(polymodal: Command, picture: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (30, 30), "blue").save(tmp_path / "blue.png")
+    marked("blue").save(tmp_path / "blue.png")
     ran = polymodal("caption", picture, "blue.png", "-m", MODELS["gemini"], "--stream")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == f"{picture}: A red square.\nblue.png: A red square.\n"
+    plain("white").save(tmp_path / "page.png")
+    blank = polymodal("caption", "page.png", picture, "-m", MODELS["gemini"], "--stream")
+    assert (blank.returncode, blank.stdout) == (1, f"{picture}: A red square.\n")
+    assert "page.png: is blank (one even color, #ffffff)" in blank.stderr
     again = polymodal("caption", picture, "-m", MODELS["gemini"], "--stream")
     assert again.stdout == f"{picture}: A red square.\n"  # from the cache, and still said
 

@@ -11,6 +11,7 @@ import pytest
 
 import polymodal as pm
 from polymodal.catalog.generators import open_generator
+from polymodal.runtime.spending import BudgetedGenerator, Spending
 from tests.api.conftest import KEYS, MODELS, VENDORS
 from tests.api.server import Service
 
@@ -128,6 +129,45 @@ def test_a_revoked_key_ends_the_run_and_names_its_variable(service: Service, ven
     assert caught.value.exit_code == 3
 
 
+def test_a_key_that_google_does_not_know_ends_the_run(service: Service) -> None:
+    service.plan = ["bad_key"] * 2
+    with pytest.raises(pm.ModelUnavailable, match="the key in GEMINI_API_KEY was refused"):
+        open_generator(MODELS["gemini"]).generate([HELLO, HELLO])
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_a_key_may_not_do_is_said_in_the_vendor_s_words(service: Service, vendor: str) -> None:
+    service.plan = ["forbidden"]
+    with pytest.raises(pm.ModelUnavailable, match="Not in your region") as caught:
+        open_generator(MODELS[vendor]).generate([HELLO])
+    assert KEYS[f"{vendor.upper()}_API_KEY"] not in str(caught.value)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_page_is_named_whatever_was_asked(service: Service, vendor: str) -> None:
+    service.plan = ["html_error"]
+    assert "an HTML page" in str(one(vendor))
+    service.plan = ["html"]
+    with pytest.raises(pm.ModelError, match="an HTML page") as caught:
+        list(open_generator(MODELS[vendor]).stream(HELLO))
+    assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_answer_whose_tokens_nobody_counted_has_no_price(service: Service, vendor: str) -> None:
+    service.plan = ["uncounted"]
+    spending = Spending()
+    (answer,) = BudgetedGenerator(open_generator(MODELS[vendor]), spending).generate([HELLO])
+    assert isinstance(answer, pm.Generation), answer
+    assert (answer.text, answer.cost_usd) == ("A red square.", None)
+    assert spending.describe() == "1 answer; its price is not known"
+
+
+def test_a_wrong_address_of_a_server_is_suspected(service: Service) -> None:
+    with pytest.raises(pm.ModelUnavailable, match="most end in /v1"):
+        open_generator(f"openai:qwen@{service.url}").generate([HELLO])
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_unknown_model_ends_the_run(service: Service, vendor: str) -> None:
     service.plan = ["unknown_model"]
@@ -162,6 +202,23 @@ def test_a_stream_that_breaks_is_not_begun_again(
     *_, whole = open_generator(MODELS[vendor]).stream(HELLO)
     assert isinstance(whole, pm.Generation)
     assert len(waits) == 1
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_connection_that_is_lost_within_an_answer_is_paid_for(
+    service: Service, waits: list[float], vendor: str
+) -> None:
+    service.plan = ["cut_stream"]
+    spending = Spending(1.0)
+    generator = BudgetedGenerator(open_generator(MODELS[vendor]), spending)
+    with pytest.raises(pm.ModelError, match="no connection any more, within an answer") as caught:
+        list(generator.stream(HELLO))
+    assert "tries" not in str(caught.value)
+    assert waits == []
+    most_usd = generator.most_usd(HELLO)
+    assert most_usd is not None
+    assert spending.spent_usd == pytest.approx(most_usd)
+    assert "for 0 answers" in spending.describe()
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -34,6 +34,7 @@ def test_names_of_generators_are_told_from_others() -> None:
         ("openai:m@http://", "address"),
         ("openai:m@http://localhost:port/v1", "address"),
         ("openai:m@http://me:secret-word@localhost/v1", "OPENAI_API_KEY"),
+        ("openai:http://me:secret-word@localhost:8000/v1", "openai:MODEL@http"),
     ],
 )
 def test_a_wrong_name_says_what_is_wrong(name: str, said: str) -> None:
@@ -42,9 +43,22 @@ def test_a_wrong_name_says_what_is_wrong(name: str, said: str) -> None:
     assert "secret-word" not in str(caught.value)
 
 
-def test_a_misspelt_family_is_guessed() -> None:
+@pytest.mark.parametrize("name", ["opnai:gpt-5.4", "OpenAI:gpt-5.4"])
+def test_a_misspelt_family_is_guessed(name: str) -> None:
     with pytest.raises(pm.ModelUnavailable, match=r"'openai:gpt-5\.4'"):
-        pm.Suite("opnai:gpt-5.4").embed(texts=["red"])
+        pm.Suite(name).embed(texts=["red"])
+
+
+def test_no_verb_repeats_the_password_of_an_address(picture: Path) -> None:
+    name = "openai:m@http://me:secret-word@localhost/v1"
+    for asked in (
+        lambda: pm.Suite(name).embed(texts=["red"]),
+        lambda: pm.Suite(name).caption(picture),
+        lambda: pm.Suite(transcriber=name).transcribe(picture),
+    ):
+        with pytest.raises(pm.UsageError) as caught:
+            asked()
+        assert "secret-word" not in str(caught.value)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -57,6 +71,19 @@ def test_without_a_key_the_variable_is_named(
     monkeypatch.setenv(variable, " ")
     with pytest.raises(pm.ModelUnavailable, match=f"export {variable}"):
         open_generator(MODELS[vendor])
+
+
+@pytest.mark.parametrize("key", ["sk-first\nsecond", "\u201csk-quoted\u201d"])
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_key_that_was_badly_copied_is_told_and_not_shown(
+    service: Service, monkeypatch: pytest.MonkeyPatch, vendor: str, key: str
+) -> None:
+    variable = f"{vendor.upper()}_API_KEY"
+    monkeypatch.setenv(variable, key)
+    with pytest.raises(pm.ModelUnavailable, match=f"the key in {variable} holds") as caught:
+        open_generator(MODELS[vendor])
+    assert "sk-" not in str(caught.value)
+    assert service.received == []
 
 
 def test_google_s_other_variable_serves_as_well(

@@ -18,6 +18,7 @@ from polymodal.results_documents import Line
 from tests.api.conftest import KEYS, MODELS, VENDORS
 from tests.api.server import PROMPT_TOKENS, TOKENS, Received, Service
 from tests.models.weights import starter_or_skip
+from tests.tasks.pictures import marked, save
 
 CALL_USD = {
     "anthropic": (PROMPT_TOKENS * 1.00 + TOKENS * 5.00) / 1e6,
@@ -43,7 +44,7 @@ def pictures(tmp_path: Path) -> list[Path]:
     paths = []
     for number in range(6):
         paths.append(tmp_path / f"{number}.png")
-        Image.new("RGB", (32, 32), (40 * number, 30, 200)).save(paths[-1])
+        marked((40 * number, 30, 200), side=32).save(paths[-1])
     return paths
 
 
@@ -98,6 +99,18 @@ def test_a_caption_that_is_none_fails_alone_and_is_not_kept(
     found = suite.caption(pictures)
     assert all(isinstance(item, pm.Caption) for item in found)
     assert len(service.received) == 7
+
+
+def test_a_blank_picture_is_not_sent_and_costs_nothing(
+    service: Service, home: Path, picture: Path, tmp_path: Path
+) -> None:
+    page = save(Image.new("RGB", (300, 400), "white"), tmp_path / "page.png")
+    suite = pm.Suite(MODELS["openai"], home=home)
+    found = suite.caption([page, picture])
+    assert [getattr(each, "kind", "") for each in found] == ["BlankPicture", ""]
+    assert suite.ask(page, "Is there a dog?").abstained
+    assert len(service.received) == len(calls_of(suite)) == 1
+    assert suite.spending.spent_usd == pytest.approx(CALL_USD["openai"])
 
 
 def test_a_picture_whose_request_fails_is_an_error_in_its_place(
@@ -290,7 +303,7 @@ def test_the_page_s_example_runs(
     monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
     (tmp_path / "photos").mkdir()
     for number in (1, 2):
-        Image.new("RGB", (40, 40), (90 * number, 0, 0)).save(f"photos/{number}.jpg")
+        marked((90 * number, 0, 0)).save(f"photos/{number}.jpg")
     exec(compile(example, "docs/models.md", "exec"), {})
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["A red square."] * 2

@@ -174,6 +174,54 @@ def test_an_answer_that_breaks_the_schema_is_asked_for_again(service: Service, v
     assert "count" in str(service.received[1].body)
 
 
+CLOSED = {"type": "object", "required": ["a"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("field", "strict"),
+    [
+        ({"type": "string", "pattern": "a+", "description": "short"}, True),
+        ({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}, True),
+        ({"type": "array", "items": {"type": "string", "format": "date"}, "maxItems": 3}, True),
+        ({**CLOSED, "properties": {"a": {"type": "string"}}}, True),
+        ({"type": "string", "maxLength": 8}, False),
+        ({"type": "string", "format": "uri"}, False),
+        ({"oneOf": [{"type": "integer"}, {"type": "null"}]}, False),
+        ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, False),
+        ({"type": "array", "prefixItems": [{"type": "string"}]}, False),
+        ({"$ref": "#/$defs/x", "description": "a reference with words"}, False),
+        ({"type": "string", "default": ""}, False),
+        ({**CLOSED, "properties": {"a": {}, "b": {}}}, False),
+        (True, False),
+    ],
+)
+def test_only_what_strict_mode_takes_is_said_to_be_strict(
+    service: Service, field: object, strict: bool
+) -> None:
+    """A schema that is not, and is said to be, is refused by the vendor."""
+    schema = {**CLOSED, "properties": {"a": field}, "$defs": {"x": {"type": "string"}}}
+    options = pm.GenerationOptions(json_schema=schema)
+    open_generator(MODELS["openai"]).generate([[pm.Message.user("Hello")]], options)
+    assert service.received[0].body["response_format"]["json_schema"]["strict"] is strict
+
+
+def test_a_list_is_asked_for_in_words_where_the_vendor_takes_objects_alone(
+    service: Service,
+) -> None:
+    options = pm.GenerationOptions(json_schema={"type": "array", "items": {"type": "string"}})
+    for name in (MODELS["openai"], f"openai:qwen@{service.url}/v1"):
+        open_generator(name).generate([[pm.Message.user("Hello")]], options)
+    assert ["response_format" in each.body for each in service.received] == [False, True]
+
+
+def test_fields_may_be_called_like_keywords(service: Service) -> None:
+    fields = {"default": {"type": "string"}, "oneOf": {"type": "string"}}
+    schema = {**CLOSED, "properties": fields, "required": list(fields)}
+    options = pm.GenerationOptions(json_schema=schema)
+    open_generator(MODELS["openai"]).generate([[pm.Message.user("Hello")]], options)
+    assert service.received[0].body["response_format"]["json_schema"]["strict"] is True
+
+
 def test_an_open_schema_is_not_said_to_be_strict(service: Service) -> None:
     schema = {"type": "object", "properties": {"colour": {"type": "string"}}}
     options = GenerationOptions(json_schema=schema)

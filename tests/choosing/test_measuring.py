@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,49 @@ def outcomes(scores: list[float], memory: int) -> Run:
     )  # fmt: skip
     return Run(found, tuple(Outcome(str(number * score), score)
                             for number, score in enumerate(scores)))  # fmt: skip
+
+
+def missing(run: Run, places: range, *, truncated: bool = True) -> Run:
+    """The same run with no answer in these places."""
+    each = list(run.outcomes)
+    for place in places:
+        each[place] = Outcome("", 0.0, error="cut off", truncated=truncated)
+    scores = [outcome.score for outcome in each]
+    found = replace(
+        run.measurement,
+        value=float(np.mean(scores)),
+        failed=len(places),
+        truncated=len(places) if truncated else 0,
+        max_tokens=64,
+    )
+    return Run(found, tuple(each))
+
+
+def test_what_neither_run_answered_is_no_agreement() -> None:
+    whole, half = outcomes([1.0] * 300, 100), outcomes([1.0] * 300, 50)
+    # A tenth of the items without an answer in either: compared by the other 270.
+    few = compared(missing(whole, range(30)), missing(half, range(30)))
+    assert (few.verdict, few.agreement, few.compared) == ("keeps", 1.0, 270)
+    assert (few.agreement_low, few.agreement_high) == pytest.approx(wilson(270, 270))
+    assert few.drop_high == pytest.approx(3 / 270)
+    many = compared(missing(whole, range(90)), missing(half, range(90)))
+    assert (many.verdict, many.compared) == ("undecided", 210)
+    assert "90 of 300 answers were cut off at 64 tokens" in many.reason
+    assert "raise --max-tokens" in many.reason
+    broken = compared(
+        missing(whole, range(90), truncated=False), missing(half, range(90), truncated=False)
+    )
+    assert "90 of 300 items failed" in broken.reason
+    assert "--max-tokens" not in broken.reason
+
+
+def test_a_precision_that_alone_is_cut_off_costs_quality() -> None:
+    whole, half = outcomes([1.0] * 300, 100), outcomes([1.0] * 300, 50)
+    found = compared(whole, missing(half, range(90)))
+    assert (found.verdict, found.compared, found.agreement) == ("costs", 300, 0.7)
+    # Where the model is never right, its score cannot show what is lost, so nothing is said.
+    wrong = compared(outcomes([0.0] * 300, 100), missing(outcomes([0.0] * 300, 50), range(90)))
+    assert (wrong.verdict, wrong.drop, wrong.agreement) == ("undecided", 0.0, 0.7)
 
 
 def test_the_verdict_follows_the_interval_of_the_drop() -> None:

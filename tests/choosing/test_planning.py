@@ -51,6 +51,8 @@ VLLM: dict[str, Callable[[str], bool]] = {  # what `vllm serve` takes: see choos
         isinstance(count, int) for count in json.loads(value).values()
     ),
     "--quantization": METHODS.__contains__,
+    "--revision": bool,
+    "--served-model-name": bool,
 }
 """Flags and types of vllm/engine/arg_utils.py at 99d7eb5; names of quantisation at 05d9095."""
 
@@ -159,6 +161,43 @@ def test_every_flag_is_one_of_vllms(quantize: str, tmp_path: Path) -> None:
     assert set(flags) <= set(VLLM)
     for flag, value in flags.items():
         assert VLLM[flag](value), (flag, value)
+
+
+def test_folders_reach_their_containers_and_keep_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yaml = pytest.importorskip("yaml")
+    folders = [tmp_path / "first" / "mine", tmp_path / "second" / "mine"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({**SMALL, "model_type": "llava"}))
+        (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    monkeypatch.chdir(tmp_path)
+    names = ["./first/mine", str(folders[1])]
+    asked = [row(name, requests_per_s=0.1, service_s=1.0) for name in names]
+    done = run(str(written(tmp_path, GPUS, *asked)), "--write", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    services = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"]
+    assert sorted(services) == ["mine-0", "mine-1"]
+    for folder, service in zip(folders, services.values(), strict=True):
+        assert service["command"][0] == str(folder)
+        assert service["volumes"] == [f"{folder}:{folder}:ro"]
+        named = service["command"].index("--served-model-name")
+        assert service["command"][named + 1] == "mine"  # as -m openai:mine@URL asks for it
+
+
+def test_a_config_that_contradicts_itself_is_taken_as_it_is() -> None:
+    pytest.importorskip("transformers")
+    from polymodal.catalog.choices import filled
+
+    config = {**SMALL, "model_type": "llava"}  # 64 wide, and transformers' 12 heads
+    assert filled(config) == config
+
+
+def test_a_revision_is_told_apart_from_the_id(tmp_path: Path) -> None:
+    (model,) = planned(tmp_path, GPUS, row(VLM, requests_per_s=0.1, service_s=1.0)).models
+    words = shlex.split(vllm_command(replace(model, name=f"{VLM}@v1.1")))
+    assert words[2:5] == [VLM, "--revision", "v1.1"]
 
 
 def test_a_family_that_vllm_does_not_serve_is_run_here() -> None:

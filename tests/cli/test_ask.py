@@ -48,6 +48,29 @@ def test_a_table_is_printed_for_a_person(polymodal, photographs):
     ]
 
 
+def test_an_answer_is_printed_to_its_end(capsys):
+    from polymodal.cli.describe import print_answers
+    from polymodal.cli.output import Output
+    from polymodal.results import Provenance
+    from polymodal.results_answers import Answer, Evidence
+
+    def answer(text):
+        evidence = (Evidence("text", "the line that says it"),)
+        return Answer(
+            "sign.png", "What does it say?", text, 0.9, evidence, False, Provenance("m", "1")
+        )
+
+    long = "No swimming after dark. " * 12
+    print_answers([answer("No swimming"), answer(f"{long}\nBy order.")], Output(as_json=False))
+    shown = capsys.readouterr().out
+    assert long.strip() in " ".join(shown.split())
+    assert "By order. (0.90)" in shown
+    assert "because: the line that says it" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    print_answers([answer("No swimming")], Output(as_json=False))
+    assert capsys.readouterr().out.startswith("picture")
+
+
 def test_a_damaged_picture_is_named_once_and_fails_alone(polymodal, photographs):
     ran = polymodal(
         "ask", "gone.jpg", photographs, "-q", "Is there a cat?", "-q", "Where is it?", "--json",

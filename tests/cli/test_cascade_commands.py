@@ -1,11 +1,17 @@
 """cascade fit and run as commands: JSON lines, reports, pages, failures in their place."""
 
+import io
 import json
+import re
 import tomllib
+from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
+from polymodal.cli.cascades import fit_words
+from polymodal.cli.shapes import Circle, Drawing, Label, Line, to_png, to_svg
+from polymodal.results_cascades import CascadeFit, CurvePoint, TierFit
 from tests.cli.conftest import COLOURS
 
 LISTING = """\
@@ -46,7 +52,7 @@ def cascade(polymodal, *words, **options):
 
 def test_a_fitted_cascade_is_saved_and_runs(polymodal, shop, tmp_path):
     words = ["fit", "listing.toml", shop, "-o", "mine.toml", "--target-precision", "0.8"]
-    ran = cascade(polymodal, *words, "--html", "curve.html", "--json")
+    ran = cascade(polymodal, *words, "--curve", "curve.html", "--json")
     assert ran.code == 0
     (found,) = ran.lines
     assert found["cases"] == 60
@@ -64,6 +70,57 @@ def test_a_fitted_cascade_is_saved_and_runs(polymodal, shop, tmp_path):
     assert set(decisions[0]) == {"input", "text", "matches", "tier", "score", "scores", "label"}
     assert (report["cases"], report["right"], report["labelled"]) == (60, 60, 60)
     assert run.stderr == ""
+
+
+def test_the_curve_is_drawn_alike_on_a_page_and_as_a_picture(polymodal, shop, tmp_path):
+    words = ["fit", "listing.toml", shop, "-o", "mine.toml", "--target-precision", "0.8"]
+    for name in ("curve.html", "curve.png"):
+        ran = cascade(polymodal, *words, "--curve", name, "--json")
+        assert ran.code == 0
+        assert name in ran.stderr
+    page = (tmp_path / "curve.html").read_text()
+    assert page.count("<title>views alone: ") == 1
+    style = page[page.index(":root") :]
+    accent = re.search(r"--accent: (#\w+)", style)[1]
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', page).groups())
+    with Image.open(tmp_path / "curve.png") as drawn:
+        assert drawn.size == (2 * width, 2 * height)
+        colours = {colour: count for count, colour in drawn.getcolors(drawn.width * drawn.height)}
+    assert colours[ImageColor.getrgb(accent)] > 100  # the line and its dots
+    assert colours[ImageColor.getrgb("#ffffff")] > 0.9 * 4 * width * height
+    assert len(colours) > 20  # edges are smooth
+
+
+def test_a_picture_has_every_shape_where_the_page_has_it():
+    drawing = Drawing(
+        60,
+        40,
+        (
+            Line("rule", ((5, 10), (55, 10))),
+            Line("path", ((10, 30), (30, 30))),
+            Circle("alone", (45, 30), 5, "a < b"),
+            Label("words", (10, 22)),
+        ),
+        "all of it",
+    )
+    root = ElementTree.fromstring(to_svg(drawing))
+    (circle,) = root.iter("circle")
+    assert (circle.get("cx"), circle.get("cy"), circle[0].text) == ("45.0", "30.0", "a < b")
+    assert [line.get("points") for line in root.iter("polyline")] == [
+        "5.0,10.0 55.0,10.0",
+        "10.0,30.0 30.0,30.0",
+    ]
+    (label,) = root.iter("text")
+    assert (label.text, label.get("x"), label.get("y")) == ("words", "10.0", "22.0")
+    with Image.open(io.BytesIO(to_png(drawing))) as drawn:
+        assert drawn.getpixel((90, 60)) == (255, 255, 255)  # a ring is hollow
+        assert sum(drawn.getpixel((80, 60))) < 150  # and dark around
+        red, green, _ = drawn.getpixel((40, 60))
+        assert green > 2 * red  # the path is green
+        assert drawn.getpixel((60, 20)) != (255, 255, 255) == drawn.getpixel((60, 26))
+        words = drawn.crop((20, 26, 100, 44)).convert("L")
+        assert words.getextrema()[0] < 140
+        assert drawn.crop((100, 26, 120, 44)).convert("L").getextrema() == (255, 255)
 
 
 def test_a_person_reads_where_cases_stopped_and_what_was_saved(polymodal, shop):
@@ -127,6 +184,7 @@ def test_moderation_takes_pictures(polymodal, pictures):
         (["run", "sure.toml", "pairs.jsonl", "--budget", "1"], "costs money"),
         (["fit", "listing.toml", "pairs.jsonl", "-o", "x", "--target-precision", "2"], "share"),
         (["run", "sure.toml", "nowhere.csv"], "cannot read the table"),
+        (["fit", "listing.toml", "pairs.jsonl", "-o", "x", "--curve", "x.jpg"], "no .png and no"),
     ],
 )
 def test_wrong_usage_is_said(polymodal, shop, words, complaint):
@@ -143,6 +201,21 @@ def test_an_unfitted_cascade_says_so(polymodal, shop):
 def test_a_page_names_nothing_unescaped(polymodal, shop, tmp_path):
     text = (tmp_path / "listing.toml").read_text().replace('"views"', '"<b>top</b>"', 1)
     (tmp_path / "listing.toml").write_text(text)
-    words = ["fit", "listing.toml", shop, "-o", "mine.toml", "--html", "curve.html"]
+    words = ["fit", "listing.toml", shop, "-o", "mine.toml", "--curve", "curve.html"]
     assert cascade(polymodal, *words).code == 0
     assert "<b>" not in (tmp_path / "curve.html").read_text()
+
+
+@pytest.mark.parametrize(("accept", "said"), [(0.7, "too few to be sure"), (None, "can be sure")])
+def test_thresholds_that_decide_are_not_said_to_save_nothing(
+    accept: float | None, said: str
+) -> None:
+    """Half of the cases, on which is counted, may be too few for a threshold that all give."""
+    first = TierFit("first", accept, None, 0.0, 0.9, 0.01, 0.0)
+    top = TierFit("top", 0.5, None, 1.0, 0.9, 0.1, 0.0)
+    point = CurvePoint("cascade", 0.9, 0.11, 0.0, target=0.8)
+    count = (72, 80)
+    found = CascadeFit(80, 0.8, (first, top), count, count, count, (0, 0), (0, 0), (point,))
+    (line,) = [each for each in fit_words(found) if "be sure" in each]
+    assert said in line
+    assert ("those of all cases" in line) == (accept is not None)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import sys
 
 import pytest
 
+from polymodal.cli.schema_option import schema_of
 from tests.media import papers
 
 pytest.importorskip("rapidocr", reason="OCR needs the extra documents")
@@ -134,3 +136,14 @@ def test_the_starter_comes_in_one_precision(polymodal, papers_folder):
         ran = read(polymodal, "extract", papers_folder, *asked)
         assert ran.code == 2
         assert "comes in one precision; --dtype and --quantize go with a checkpoint" in ran.stderr
+
+
+def test_a_schemas_module_may_change_the_path_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+    (tmp_path / "shop_schemas.py").write_text(
+        "import sys\nsys.path.insert(0, 'elsewhere')\nclass Bill: pass\n"
+    )
+    assert schema_of("shop_schemas:Bill").__name__ == "Bill"
+    assert sys.path == ["elsewhere", *before]

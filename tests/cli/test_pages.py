@@ -134,5 +134,5 @@ def test_a_page_that_cannot_be_written_is_a_clear_error(polymodal, pictures, tmp
     (tmp_path / "file").write_text("in the way")
     ran = polymodal("classify", pictures, "-l", "red", "-l", "blue", "--html", "file/page.html")
     assert ran.code == 1
-    assert "cannot write the page" in ran.stderr
+    assert "cannot write file/page.html" in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -34,9 +34,11 @@ def test_what_is_heard_and_seen_is_decoded_before_it_is_written(polymodal, tmp_p
     assert {"open", "decode", "load", "preprocess", "encode", "generate"} <= stages
 
 
-def test_the_collection_counts_as_store(polymodal, pictures):
+@pytest.mark.parametrize("verb", [("search", "red"), ("duplicates",), ("info",), ("export",)])
+def test_the_collection_counts_as_store(polymodal, pictures, tmp_path, verb):
     polymodal("add", pictures)
-    ran = polymodal("search", "red", "--profile")
+    into = ("-o", tmp_path / "all.jsonl") if verb == ("export",) else ()
+    ran = polymodal(*verb, *into, "--profile")
     assert any(line.startswith("store") for line in ran.stderr.splitlines())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from polymodal.cli.tree import COMMANDS
 from tests.models.weights import captioner_or_skip
+from tests.tasks.pictures import marked, save
 
 HEAVY = ["numpy", "PIL", "onnxruntime", "tokenizers", "qdrant_edge", "pydantic", "rich"]
 
@@ -89,8 +90,11 @@ def test_garbage_is_looked_for_while_a_command_works(environment):
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
-def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, pictures):
+def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, tmp_path):
     captioner_or_skip()
+    pictures = tmp_path / "things"
+    for name in ("red", "green"):
+        save(marked(name), pictures / f"{name}.png")
     first = process("caption", pictures, "--json")
     assert first.code == 0
     assert printed_without_heavy_imports(environment, "caption", pictures, "--json") == first.stdout

@@ -19,6 +19,13 @@ def test_a_table_fits_and_short_cells_stay_whole():
     assert row[2] == "0.913"
 
 
+def test_a_name_that_is_typed_again_stays_whole():
+    row = ["org/" + "x" * 40, "vectors, text", "a licence with a long name", "1.9 GB"]
+    (_, fitted) = fit_columns(["name", "does", "licence", "here"], [row], width=79, whole=(0,))
+    assert fitted[0] == row[0]
+    assert sum(map(len, fitted)) + 6 <= 79
+
+
 def test_a_path_keeps_its_end():
     (_, row) = fit_columns(["picture", "metadata", "score"], ROWS, width=79, paths=(0,))
     assert row[0].startswith("photos/")

@@ -19,6 +19,7 @@ from polymodal.models.trust import Trust
 from tests.hub.server import COMMIT, Hub
 from tests.hub.test_refused import changed
 from tests.hub.test_verbs import command
+from tests.hub.tiny import picture
 
 Get = Callable[[str], Path]
 
@@ -218,3 +219,70 @@ def test_the_command_line_names_it_too(mine: Path, mark: Path) -> None:
     taken = command(*asked, "--allow-remote-code", str(mine))
     assert taken.exit_code == 0, taken.stderr
     assert mark.exists()
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
+    for number in range(4):
+        folder = tmp_path / "photos" / ("red" if number % 2 else "blue")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def test_a_name_that_no_checkpoint_has_is_told(checkpoint: Get, mine: Path) -> None:
+    clip = str(checkpoint("clip"))
+    asked = ("embed", "--text", "red", "-m", clip, "--device", "cpu", "--json")
+    done = command(*asked, "--allow-remote-code", str(mine))
+    assert done.exit_code == 0, done.stderr
+    assert f"--allow-remote-code {mine} changed nothing" in done.stderr
+    assert f"Opened: {clip}." in done.stderr
+    assert command(*asked, "--allow-remote-code", clip).stderr == ""
+
+
+@pytest.mark.parametrize("by", ["validate", "select"])
+def test_models_are_measured_with_their_code_only_when_named(
+    mine: Path, mark: Path, photos: Path, by: str
+) -> None:
+    asked = ["models", by, "--device", "cpu", "--json"]
+    if by == "validate":
+        asked += [str(mine), "--dtype", "bfloat16", "--data", str(photos)]
+    else:
+        asked += ["--task", "classify", "--memory", "1GB", "--offline", "-m", str(mine)]
+        asked += ["--measure", str(photos)]
+    refused = command(*asked)
+    assert "run only where the checkpoint is named" in refused.stderr
+    assert refused.exit_code == (3 if by == "validate" else 0)  # of several, one is left out
+    assert not mark.exists()
+    done = command(*asked, "--allow-remote-code", str(mine))
+    assert done.exit_code == 0, done.stderr
+    assert mark.exists()
+    found = json.loads(done.stdout)
+    rows = found["ranked"] if by == "select" else [{"name": str(mine), "measured": found["base"]}]
+    (own,) = [each["measured"] for each in rows if each["name"] == str(mine)]
+    suite = pm.Suite(
+        str(mine), device="cpu", allow_remote_code=[str(mine)], cache=False, journal=False
+    )
+    files = sorted(photos.rglob("*.png"))
+    labels = [suite.classify(each, ["blue", "red"]).label for each in files]
+    right = [label == each.parent.name for label, each in zip(labels, files, strict=True)]
+    assert own["value"] == pytest.approx(np.mean(right))
+
+
+def test_a_precision_is_validated_on_pickled_weights_where_they_are_allowed(
+    checkpoint: Get, photos: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import CLIPModel
+
+    folder = shutil.copytree(checkpoint("clip"), tmp_path / "pickled")
+    weights = CLIPModel.from_pretrained(folder).state_dict()
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    asked = ("models", "validate", str(folder), "--dtype", "bfloat16", "--data", str(photos))
+    refused = command(*asked, "--device", "cpu")
+    assert (refused.exit_code, "--allow-pickle" in refused.stderr) == (3, True)
+    done = command(*asked, "--device", "cpu", "--allow-pickle", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["base"]["count"] == 4

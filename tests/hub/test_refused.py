@@ -19,6 +19,8 @@ import polymodal as pm
 from polymodal.catalog.names import is_generator_name
 from polymodal.catalog.opening import open_embedder
 from polymodal.models.trust import Trust
+from tests.hub import tiny
+from tests.hub.server import Hub
 
 Get = Callable[[str], Path]
 
@@ -129,6 +131,36 @@ def test_a_config_that_is_none_is_named(clip: Path, config: str, said: str) -> N
     (clip / "config.json").write_text(config)
     with pytest.raises(pm.ModelUnavailable, match=said):
         open_embedder(str(clip))
+
+
+def test_a_config_that_contradicts_itself_is_named(clip: Path) -> None:
+    changed(clip, projection_dim="sixteen")
+    with pytest.raises(pm.DamagedWeights, match=r"config\.json cannot be used .*projection_dim"):
+        open_embedder(str(clip), device="cpu").embed_texts(["a cat"])
+
+
+def test_a_count_of_layers_that_others_contradict_is_named(checkpoint: Get, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen")
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    changed(folder, text_config={**text, "num_hidden_layers": 5})
+    with pytest.raises(pm.DamagedWeights, match=r"config\.json cannot be used .*layer_types"):
+        pm.Suite(str(folder)).generator().generate([[pm.Message.user("Hello")]])
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "said"),
+    [
+        ("{% for x in %}", pm.DamagedWeights, "chat template of .* cannot be read .line 1"),
+        ("{{ raise_exception('users only') }}", pm.UsageError, "refuses .*: users only"),
+    ],
+)
+def test_a_chat_template_that_fails_is_named(
+    checkpoint: Get, tmp_path: Path, template: str, kind: type[Exception], said: str
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "qwen")
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(kind, match=said):
+        pm.Suite(str(folder)).generator().generate([[pm.Message.user("Hello")]])
 
 
 def test_a_folder_without_weights_or_processor_is_named(clip: Path) -> None:
@@ -269,3 +301,38 @@ def test_a_hub_that_was_given_up_is_not_asked_again_behind_the_caller_s_back() -
     with pytest.raises(pm.ModelUnavailable, match="refused"):
         open_embedder("org/name")
     assert "polymodal-hub" not in {each.name for each in threading.enumerate()}
+
+
+@pytest.mark.parametrize("verb", ["caption", "ask"])
+@pytest.mark.parametrize("name", ["org/clip", "open_clip:ViT-B-32/laion2b_s34b_b79k"])
+def test_a_contrastive_model_is_refused_to_describe_before_its_weights_are_fetched(
+    checkpoint: Get, hub: Hub, tmp_path: Path, verb: str, name: str
+) -> None:
+    hub.repositories["org/clip"] = checkpoint("clip")
+    suite = pm.Suite(name, device="cpu", home=tmp_path / "home")
+    with pytest.raises(pm.ModelUnavailable, match="has no captioner"):
+        if verb == "caption":
+            suite.caption(tiny.picture(1))
+        else:
+            suite.ask(tiny.picture(1), "What is it?")
+    assert not [each for each in hub.asked if "safetensors" in each or each.endswith(".bin")]
+
+
+@pytest.mark.parametrize("name", ["large-v3", "turbo", "whisper-base"])
+def test_a_speech_model_s_short_name_is_not_unknown_to_the_other_verbs(name: str) -> None:
+    with pytest.raises(pm.ModelUnavailable, match="it goes with transcribe -m"):
+        open_embedder(name)
+
+
+def test_a_name_that_is_known_is_not_corrected(nowhere: Any) -> None:
+    with pytest.raises(pm.ModelUnavailable, match="no connection") as caught:
+        open_embedder("google/siglip2-base-patch16-256")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(pm.ModelUnavailable, match="Did you mean 'google/siglip2-base-patch16-256'"):
+        open_embedder("google/siglip2-base-patch16-265")
+
+
+def test_offline_a_speech_model_says_so(nowhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYMODAL_OFFLINE", "1")
+    with pytest.raises(pm.ModelUnavailable, match=r"\(POLYMODAL_OFFLINE forbids it\)"):
+        pm.Suite(transcriber="large-v3").transcribe("nothing.wav")

@@ -6,6 +6,8 @@ They say nothing sensible; they are there to hold an adapter to what transformer
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,16 @@ def seeded(model: Any, folder: Path) -> Path:
             values = random.normal(0.0, 0.15, tuple(each.shape)).astype(np.float32)
             each.copy_(torch.from_numpy(values) + (1.0 if each.ndim == 1 and "norm" in name else 0))
     model.save_pretrained(folder)
+    return folder
+
+
+def ending(source: Path, folder: Path, marks: str) -> Path:
+    """A copy of a checkpoint whose answers end by themselves, with one of these characters."""
+    shutil.copytree(source, folder)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    settings["eos_token_id"] = tokenizer.convert_tokens_to_ids(list(marks))
+    (folder / "generation_config.json").write_text(json.dumps(settings))
     return folder
 
 

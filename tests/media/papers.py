@@ -68,8 +68,13 @@ def stream(content, head=b""):
     return b"<< /Length %d %s >>\nstream\n%s\nendstream" % (len(content), head, content)
 
 
-def text_pdf(pages, *, rotate=0, size=(400, 300)):
-    """A PDF with a text layer: each page a list of (x, y from below, font size, text)."""
+def text_pdf(pages, *, rotate=0, leaning="1 0 0 1", size=(400, 300)):
+    """A PDF with a text layer: each page a list of (x, y from below, font size, text).
+
+    Args:
+        rotate: how the page is turned clockwise to be shown.
+        leaning: the matrix that turns each text; "0 1 -1 0" has it run upwards.
+    """
     count = len(pages)
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(count))
     objects = [
@@ -79,7 +84,8 @@ def text_pdf(pages, *, rotate=0, size=(400, 300)):
     ]
     for index, words in enumerate(pages):
         drawing = "".join(
-            f"BT /F1 {points} Tf {x} {y} Td ({text}) Tj ET\n" for x, y, points, text in words
+            f"BT /F1 {points} Tf {leaning} {x} {y} Tm ({text}) Tj ET\n"
+            for x, y, points, text in words
         )
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {size[0]} {size[1]}] /Rotate {rotate}"

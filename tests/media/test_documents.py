@@ -42,10 +42,27 @@ def test_words_cut_into_runs_come_as_one_line():
 
 
 def test_a_box_stays_on_its_words_when_the_page_is_turned():
-    (page,) = pages_of(papers.text_pdf([[(50, 200, 12, "Hello world")]], rotate=90), pictures=True)
+    data = papers.text_pdf([[(50, 200, 12, "Hello world")]], rotate=90, leaning="0 1 -1 0")
+    (page,) = pages_of(data, pictures=True)
     left, top, right, bottom = map(int, page.lines[0].box)
     ink = np.asarray(page.image.convert("L")) < 128
     assert ink[top : bottom + 1, left : right + 1].sum() > 0.95 * ink.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("rotate", "leaning"), [(0, "0 1 -1 0"), (90, "1 0 0 1"), (0, "-1 0 0 -1"), (180, "0 1 -1 0")]
+)
+def test_text_that_lies_on_its_side_is_left_to_ocr_which_turns_it(rotate, leaning):
+    words = [(200, 150, 12, "Hello world"), (220, 150, 12, "and more")]
+    (page,) = pages_of(papers.text_pdf([words], rotate=rotate, leaning=leaning))
+    assert page.lines is None
+    assert page.image is not None
+
+
+def test_a_stamp_on_its_side_leaves_the_text_layer_as_it_is():
+    stamp = ") Tj ET BT /F1 8 Tf 0 1 -1 0 20 20 Tm (arXiv"
+    (page,) = pages_of(papers.text_pdf([[(50, 200, 12, f"Hello world of paper{stamp}")]]))
+    assert {line.text for line in page.lines} == {"Hello world of paper", "arXiv"}
 
 
 def test_a_scan_without_text_is_rendered():

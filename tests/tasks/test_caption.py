@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import skimage.data
@@ -15,6 +16,7 @@ from polymodal.models.describing import Sight
 from polymodal.models.protocols import Pixels
 from polymodal.tasks.caption import CaptionOptions
 from tests.models.weights import captioner_or_skip
+from tests.tasks.pictures import save
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +141,24 @@ def test_options_that_cannot_be_used_are_refused_before_anything_loads(
 def test_a_model_without_a_captioner_is_named(tmp_path: Path) -> None:
     with pytest.raises(pm.ModelUnavailable, match="has no captioner"):
         pm.Suite(pm.MockEmbedder(), home=tmp_path).caption("p.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"about": "a red car"}, {"candidates": 3}])
+def test_a_blank_picture_fails_alone_and_leaves_nothing_behind(
+    folder: Path, looked: list[int], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    page = save(Image.new("RGB", (300, 400), "white"), tmp_path / "page.png")
+    suite = pm.Suite(home=tmp_path / "home")
+    for _ in range(2):
+        found = suite.caption([page, folder / "coffee.png", page], **options)
+        assert [type(each).__name__ for each in found] == ["ItemError", "Caption", "ItemError"]
+        assert isinstance(found[0], pm.ItemError)
+        assert (found[0].input, found[0].kind) == (str(page), "BlankPicture")
+        assert found[0].reason == "is blank (one even color, #ffffff): there is nothing to describe"
+    assert looked == [1]
+    assert suite.journal is not None
+    assert [call.inputs[0]["name"] for call in suite.journal.calls()] == [
+        str(folder / "coffee.png")
+    ]
+    with pytest.raises(pm.BlankPicture, match=r"page\.png: is blank"):
+        suite.caption(page, **options)

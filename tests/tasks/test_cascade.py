@@ -11,7 +11,14 @@ import pytest
 from scipy import stats
 
 import polymodal as pm
-from polymodal.errors import BudgetExceeded, PolymodalError, StorageError, UsageError
+from polymodal.errors import (
+    BudgetExceeded,
+    ItemsFailed,
+    ModelError,
+    PolymodalError,
+    StorageError,
+    UsageError,
+)
 from polymodal.results_cascades import Decision
 from polymodal.runtime.intervals import binomial_tail
 from polymodal.runtime.judging import Case, Judged
@@ -206,6 +213,26 @@ def test_a_case_that_a_tier_cannot_judge_is_left_out_of_the_fit_and_named() -> N
     fitted = opened(Knowing(scores), Knowing(broken)).fit(cases, target_precision=0.8)
     assert [each.reason for each in fitted.errors] == ["cannot be judged"]
     assert fitted.report.cases == 59
+
+
+def test_a_tier_that_fails_on_all_is_named_with_its_first_reason() -> None:
+    names = [str(n) for n in range(60)]
+    scores: dict[str, float | PolymodalError] = dict.fromkeys(names, 0.5)
+    broken: dict[str, float | PolymodalError] = {
+        each: ModelError("openai:x", "rejected", f"the key is revoked ({each}).") for each in names
+    }
+    cases = [(plain("red", n), str(n), bool(n % 2)) for n in range(60)]
+    with pytest.raises(ItemsFailed) as told:
+        opened(Knowing(scores), Knowing(broken)).fit(cases)
+    assert str(told.value) == (
+        "fitting needs 40 cases or more that every tier judges, some true and some not; these are"
+        " 0, 0 of them true. The tier 'top' failed on 60 of 60 cases, at first with:"
+        " openai:x: the key is revoked (0). Mend that and fit again, or fit without that tier."
+    )
+    assert told.value.exit_code == 1
+    some = {each: broken[each] if int(each) < 30 else 0.5 for each in names}
+    with pytest.raises(ItemsFailed, match=r"these are 30, 15 .* 'top' failed on 30 of 60 cases"):
+        opened(Knowing(scores), Knowing(some)).fit(cases)
 
 
 @pytest.mark.parametrize(

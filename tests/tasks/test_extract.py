@@ -90,10 +90,21 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_180])
-def test_a_receipt_is_read_into_typed_data_also_upside_down(reads, turn):
+def from_the_side(image):
+    """Photographed so that its upper lines fall to the right and its lower ones rise."""
+    w, h = image.size
+    corners = (-50, 20, -50, h - 20, w + 50, h + 30, w + 50, -40)
+    size = w + 100, h + 70
+    return image.transform(size, Image.Transform.QUAD, corners, 3, fillcolor="white")
+
+
+@pytest.mark.parametrize("degrees", [0, 180, 3, -4, 176, None])
+def test_a_receipt_is_read_into_typed_data_also_upside_down_or_askew(reads, degrees):
     image = papers.drawn(papers.RECEIPT)
-    image = image if turn is None else image.transpose(turn)
+    if degrees is None:
+        image = from_the_side(image)
+    else:
+        image = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
     found = reads.extract(image)
     assert {name: plain(str(value)) for name, value in found.data.items()} == {
         name: plain(value) for name, value in EXPECTED.items()
@@ -201,8 +212,11 @@ def test_what_is_no_receipt_has_no_merchant(suite_of):
     found = suite_of(sign).extract(PAGE)
     assert set(found.data.values()) == {None}
     assert found.evidence == {}
-    assert any(each.startswith("company: neither a date nor") for each in found.problems)
-    assert suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE).data["company"] == sign[0]
+    assert any(each.startswith("company: nothing beside it is") for each in found.problems)
+    letter = suite_of([*sign, "Date: 14/06/2023"]).extract(PAGE)
+    assert (letter.data["company"], letter.data["date"]) == (None, "14/06/2023")
+    priced = suite_of([*sign, "Date: 14/06/2023", "Admission|4.00"]).extract(PAGE)
+    assert priced.data["company"] == sign[0]
 
 
 class Expense(pydantic.BaseModel):
@@ -370,6 +384,40 @@ def test_a_generator_that_fails_leaves_the_receipt_model_and_says_so(suite_of):
     found = suite_of().extract(PAGE, Voucher, generator=answering("no", "still no", "never"))
     assert found.data["grand_total"] == 21.9
     assert "the generator gave no usable answer" in found.problems[0]
+
+
+def test_a_generator_that_fails_where_nothing_else_helps_is_a_failure(suite_of):
+    class Weather(pydantic.BaseModel):
+        rain_mm: float | None
+
+    suite, generator = suite_of(), answering("no", {"rain_mm": 3.0}, "still no", "never")
+    failed, found = suite.extract([PAGE, PAGE], Weather, generator=generator)
+    assert (failed.kind, len(failed.attempts)) == ("InvalidAnswer", 3)
+    assert found.data == {"rain_mm": 3.0}
+    with pytest.raises(pm.InvalidAnswer, match="no data for Weather"):
+        suite.extract(PAGE, Weather, generator=answering("no", "still no", "never"))
+
+
+def test_documents_are_put_to_a_generator_together_and_once(suite_of, tmp_path):
+    pages = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, page in enumerate(pages):
+        Image.new("RGB", (80, 60), (number, 0, 0)).save(page)
+    answers = [{**GOOD, "cashier": name} for name in ("A", "B", "C")]
+    generator = answering(*answers)
+    suite = suite_of(cache=tmp_path / "cache")
+    found = suite.extract([pages[0], tmp_path / "gone.png", *pages[1:]], Bill, generator=generator)
+    assert [getattr(each, "kind", None) or each.data["cashier"] for each in found] == [
+        "A",
+        "MediaNotFound",
+        "B",
+        "C",
+    ]
+    assert generator.calls == 1
+    again = suite.extract(pages, Bill, generator=generator)
+    assert again == [found[0], *found[2:]]
+    assert generator.calls == 1
+    other = suite.extract(pages[0], Voucher, generator=answering({"grand_total": 21.9}))
+    assert other.data["grand_total"] == 21.9
 
 
 def test_a_page_without_text_is_not_put_to_a_generator(suite_of):

@@ -11,7 +11,7 @@ import pytest
 import polymodal as pm
 from polymodal.errors import MediaNotFound
 from polymodal.tasks.examples import read_examples
-from tests.tasks.pictures import plain, save
+from tests.tasks.pictures import marked, save
 
 WARM = pm.GenerationOptions(max_tokens=9, temperature=0.7, stop=("END",))
 QUESTION = "What colour is the wall?"
@@ -19,12 +19,12 @@ QUESTION = "What colour is the wall?"
 
 @pytest.fixture
 def red(tmp_path: Path) -> Path:
-    return save(plain("red"), tmp_path / "red.png")
+    return save(marked("red"), tmp_path / "red.png")
 
 
 @pytest.fixture
 def blue(tmp_path: Path) -> Path:
-    return save(plain("blue"), tmp_path / "blue.png")
+    return save(marked("blue"), tmp_path / "blue.png")
 
 
 def suite(tmp_path: Path) -> pm.Suite:
@@ -91,7 +91,7 @@ def test_other_options_are_another_answer(red: Path, tmp_path: Path) -> None:
 
 def test_examples_are_turns_before_the_question(red: Path, blue: Path, tmp_path: Path) -> None:
     generator = pm.MockGenerator(["red"])
-    examples = [(blue, QUESTION, "blue"), (plain("green"), "And here?", "green")]
+    examples = [(blue, QUESTION, "blue"), (marked("green"), "And here?", "green")]
     suite(tmp_path).ask(red, QUESTION, generator=generator, examples=examples)
     ((conversation, _),) = generator.seen
     said = [(m.role, m.text) for m in conversation[1:]]
@@ -103,7 +103,7 @@ def test_examples_are_turns_before_the_question(red: Path, blue: Path, tmp_path:
         ("user", QUESTION),
     ]
     shown = [p.image.getpixel((0, 0)) for m in conversation for p in m.parts if hasattr(p, "image")]
-    assert shown == [plain(name).getpixel((0, 0)) for name in ("blue", "green", "red")]
+    assert shown == [marked(name).getpixel((0, 0)) for name in ("blue", "green", "red")]
 
 
 def test_examples_are_in_the_cache_s_key_and_in_the_journal(
@@ -137,6 +137,8 @@ def test_an_example_that_lacks_a_part_or_is_not_there_is_named(red: Path, tmp_pa
     with pytest.raises(MediaNotFound, match=r"gone\.png"):
         gone = (tmp_path / "gone.png", "What?", "red")
         own.ask(red, QUESTION, generator=generator, examples=[gone])
+    with pytest.raises(pm.UsageError, match="example 1 has to be three things"):
+        own.ask(red, QUESTION, generator=generator, examples=[(red, "What?")])
 
 
 def test_what_goes_with_a_generator_is_refused_without_one(red: Path, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from polymodal.tasks.statements import alternatives, others, statement
         ("Where are the children?", "place", "where is the child"),
         ("what's the boy doing?", "object", "what is the boy doing"),
         ("What are the men wearing?", "object", "what is the man wearing"),
+        ("What is she wearing?", "object", "what is the woman wearing"),
+        ("what's he doing", "object", "what is the man doing"),
+        ("What are they holding?", "object", "what is the person holding"),
         ("What is the dog playing with?", "object", "what is the dog playing with"),
     ],
 )

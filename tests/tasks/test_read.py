@@ -172,3 +172,30 @@ def test_markdown_has_headings_tables_and_escapes():
         "1\\. a \\*star\\* and \\| bar\\\nnext line",
         "| Book | 9.00 |\n| --- | --- |\n| Pen | 1.50 |",
     ]
+
+
+def test_markdown_joins_running_text_and_lists_what_is_listed():
+    def line(top, text, left=0):
+        return Line(text, (left, top, left + 10 * len(text), top + 20), 1.0)
+
+    full = "a line of running text that fills its column"
+    rows = [
+        [line(0, full)],
+        [line(25, "and ends here.")],
+        [line(50, "12 Mill Road")],
+        [line(150, "\u2022"), line(150, "one *first*", 30)],
+        [line(175, "\u2022 two")],
+        [line(200, "3."), line(200, "three", 30)],
+        [line(300, full, 500)],
+        [line(20, "the next column, which stands above", 900)],
+    ]
+    lines = tuple(line for row in rows for line in row)
+    numbers = tuple(n for n, row in enumerate(rows) for _ in row)
+    info = pm.PageInfo(1, 1400, 400)
+    reading = pm.Reading("x", lines, (info,), Provenance("m", "1"), numbers)
+    assert reading.markdown.split("\n\n") == [
+        f"{full} and ends here.\\\n12 Mill Road",
+        "- one \\*first\\*\n- two\n3. three",
+        full,
+        "the next column, which stands above",
+    ]

@@ -19,7 +19,7 @@ from polymodal.results_documents import Line, PageInfo, Reading
 from polymodal.results_speech import SpeechSegment, Transcript
 from polymodal.tasks.showing import kind_of_media
 from tests.media.recordings import tone, write_sound, write_video
-from tests.tasks.pictures import plain, save
+from tests.tasks.pictures import marked, save
 
 HEARD = "the parcel arrived broken"
 
@@ -61,7 +61,7 @@ def suite(tmp_path: Path) -> Hearing:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Red, then blue, two seconds each, with a tone."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    return write_video(path, [plain("red"), plain("blue")], sound=tone(4.0))
+    return write_video(path, [marked("red"), marked("blue")], sound=tone(4.0))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(tmp_path: Path) -> Path:
     """A PDF of three pages, each of one colour."""
     path = tmp_path / "pages.pdf"
-    first, *others = [plain(name, side=200) for name in ("red", "green", "blue")]
+    first, *others = [marked(name, side=200) for name in ("red", "green", "blue")]
     first.save(path, save_all=True, append_images=others)
     return path
 
@@ -95,8 +95,8 @@ def words(generator: pm.MockGenerator) -> str:
 def test_what_a_file_is_is_told_by_its_content(
     clip: Path, call: Path, pages: Path, tmp_path: Path
 ) -> None:
-    red = save(plain("red"), tmp_path / "red.png")
-    found = [kind_of_media(each) for each in (clip, call, pages, red, plain("red"))]
+    red = save(marked("red"), tmp_path / "red.png")
+    found = [kind_of_media(each) for each in (clip, call, pages, red, marked("red"))]
     assert found == ["video", "recording", "document", "picture", "picture"]
     assert kind_of_media(clip.read_bytes()) == "video"
     assert kind_of_media(call.read_bytes()) == "recording"
@@ -131,7 +131,7 @@ def test_a_model_that_takes_videos_gets_one(suite: Hearing, clip: Path) -> None:
 
 def test_frames_leave_room_for_examples(suite: Hearing, clip: Path) -> None:
     generator = seeing("a red wall", max_media=6)
-    examples = [(plain("green"), "What is this?", "a green wall")]
+    examples = [(marked("green"), "What is this?", "a green wall")]
     suite.ask(clip, "What happens?", generator=generator, examples=examples, threshold=0)
     assert len(colours(generator)) == 6
 
@@ -205,7 +205,7 @@ def test_extract_shows_the_pages_beside_the_text(suite: Hearing, pages: Path) ->
 def test_frames_of_a_long_video_are_found_without_reading_all_of_it(tmp_path: Path) -> None:
     names = ["red", "green", "blue", "yellow"]
     path = write_video(
-        tmp_path / "long.mp4", [plain(name) for name in names], seconds_each=40.0, fps=2
+        tmp_path / "long.mp4", [marked(name) for name in names], seconds_each=40.0, fps=2
     )
     frames, length_s = sample_frames(path, 4, side_px=40)
     assert length_s == pytest.approx(160.0, abs=1.0)

@@ -115,6 +115,33 @@ def test_of_several_values_in_a_line_the_one_behind_its_name_is_taken(
     assert asked(question, lines).text == answer
 
 
+def test_a_bus_has_not_the_invoice_s_number() -> None:
+    found = asked("What is the bus number?", RECEIPT)
+    assert found.confidence < 0.5
+    assert asked("What is the bus number?", page("42", "DOWNTOWN")).text == "42"
+    assert asked("What is the bus number?", page("Bus No: 4521", "Seat 08")).text == "4521"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is the invoice number?", "INV-2024-0087"),
+        ("What is the receipt number?", "INV-2024-0087"),
+        ("What is the table number?", "12"),
+        ("What is the tax?", "2.610,86"),
+        ("What is the total?", "12345.67"),
+    ],
+)
+def test_the_number_of_a_thing_is_told_from_other_numbers(question: str, answer: str) -> None:
+    lines = page(
+        "VAT Reg No GB 123 4567 89", "Invoice No: INV-2024-0087", "Table 12", "Tax|2.610,86",
+        "Total|12345.67",
+    )  # fmt: skip
+    found = asked(question, lines)
+    assert found.text == answer
+    assert found.confidence > 0.8
+
+
 def test_a_picture_without_text_answers_nothing() -> None:
     assert asked("What is the total?", []).reason == "no text was found in the picture"
 

@@ -13,7 +13,7 @@ import polymodal as pm
 from polymodal.results_answers import Evidence
 from polymodal.tasks.grounding import anywhere
 from tests.media.recordings import tone, write_video
-from tests.tasks.pictures import plain, save
+from tests.tasks.pictures import marked, save
 from tests.tasks.test_showing import HEARD, Hearing, blind
 
 QUESTION = "What color is the wall?"
@@ -30,7 +30,7 @@ def suite(tmp_path: Path) -> Hearing:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Red, then blue, two seconds each, with a tone."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    return write_video(path, [plain("red"), plain("blue")], sound=tone(4.0))
+    return write_video(path, [marked("red"), marked("blue")], sound=tone(4.0))
 
 
 def named(name: str, answer: str, *, video: bool = False) -> pm.MockGenerator:
@@ -79,8 +79,8 @@ def test_a_statement_is_compared_with_every_frame(suite: Hearing, clip: Path) ->
 
 
 def test_a_video_that_does_not_move_is_judged_as_a_picture(suite: Hearing, tmp_path: Path) -> None:
-    still = write_video(tmp_path / "still.mp4", [plain("red")], seconds_each=3.0)
-    picture = save(plain("red"), tmp_path / "red.png")
+    still = write_video(tmp_path / "still.mp4", [marked("red")], seconds_each=3.0)
+    picture = save(marked("red"), tmp_path / "red.png")
     for answer in ("red", "red red wall"):
         both = [
             suite.ask(each, QUESTION, generator=named("d", answer), threshold=0)

@@ -13,7 +13,7 @@ from polymodal.tasks.watch import SceneCaptioner
 from tests.media.recordings import SPOKEN, cut_off, tone, write_sound, write_video
 from tests.models.weights import captioner_or_skip
 from tests.tasks.describer import SAYS, Describer
-from tests.tasks.pictures import plain
+from tests.tasks.pictures import marked
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def clip(tmp_path_factory):
     """Red, green, red again, two seconds each; a sentence from the third second on."""
     sound = np.concatenate([np.zeros(3 * 16_000, np.float32), read_sound(SPOKEN)])
     path = tmp_path_factory.mktemp("watch") / "clip.mp4"
-    return write_video(path, [plain("red"), plain("green"), plain("red")], sound=sound)
+    return write_video(path, [marked("red"), marked("green"), marked("red")], sound=sound)
 
 
 @pytest.fixture
@@ -96,6 +96,29 @@ def test_the_starter_says_of_a_scene_what_it_says_of_its_picture(tmp_path):
     assert timeline.captioner == captioner.provenance
 
 
+def test_a_black_scene_stays_and_nobody_is_asked_about_it(tmp_path):
+    film = [Image.new("RGB", (160, 120)), marked("red"), Image.new("RGB", (160, 120))]
+    path = write_video(tmp_path / "film.mp4", film)
+    model = Describer()
+    suite = pm.Suite(model, home=tmp_path)
+    timeline = suite.watch(path, listen=False)
+    assert [(each.caption, each.blank) for each in timeline.scenes] == [
+        (None, True), (SAYS["red"], False), (None, True),
+    ]  # fmt: skip
+    assert model.looked == 1
+    assert [call.output for call in suite.journal.calls()] == [SAYS["red"]]
+    assert timeline.captioner == Describer.provenance
+
+    def none(pictures):
+        raise AssertionError("asked about nothing")
+
+    black = write_video(tmp_path / "black.mp4", film[:1])
+    (scene,) = suite.watch(
+        black, captioner=SceneCaptioner(none, Describer.provenance), listen=False
+    ).scenes
+    assert (scene.caption, scene.blank) == (None, True)
+
+
 def test_captions_can_be_left_out(clip):
     model = Describer()
     timeline = pm.Suite(model).watch(clip, listen=False, describe=False)
@@ -160,7 +183,7 @@ def test_captions_come_from_the_captioner_and_it_is_named(suite, clip):
 
 
 def test_a_video_without_sound_has_scenes_and_a_note(suite, tmp_path):
-    timeline = suite.watch(write_video(tmp_path / "mute.mp4", [plain("red"), plain("blue")]))
+    timeline = suite.watch(write_video(tmp_path / "mute.mp4", [marked("red"), marked("blue")]))
     assert len(timeline.scenes) == 2
     assert "speech: the video has no audio track" in timeline.notes
 
@@ -184,7 +207,7 @@ def test_a_turned_video_and_a_variable_frame_rate_have_their_scenes(suite, tmp_p
     times = [0.0, 0.1, 0.2, 0.3, 3.0, 3.1, 3.2, 4.9]
     path = write_video(
         tmp_path / "vfr.mp4",
-        [plain(name) for name in ("red", "red", "red", "red", "blue", "blue", "blue", "blue")],
+        [marked(name) for name in ("red", "red", "red", "red", "blue", "blue", "blue", "blue")],
         seconds_each=0.1,
         times=times,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from polymodal.models.describing import AnswerCalibration, Captioner
     from polymodal.models.protocols import Device, Embedder
 
-__all__ = ["captioner_provenance", "open_captioner"]
+__all__ = ["captioner_provenance", "check_captioner", "open_captioner"]
 
 CARD_FILE = "captioner/card.toml"
 
@@ -34,6 +34,23 @@ def captioner_provenance(name: str | os.PathLike[str]) -> Provenance | None:
         return None
     weights = find_weights(text)
     return _provenance(weights) if CARD_FILE in weights.files else None
+
+
+def check_captioner(name: str | os.PathLike[str]) -> None:
+    """Refuse an embedder that writes nothing, by its config.json, before its weights are fetched.
+
+    Raises:
+        ModelUnavailable: it is a checkpoint of a contrastive model, or cannot be found.
+    """
+    if name in PACKAGES:  # the usual case imports nothing
+        return
+    from polymodal.catalog.checkpoints import is_checkpoint_name, kind_of
+    from polymodal.catalog.known_openclip import is_openclip
+    from polymodal.catalog.names import full_name
+
+    text = full_name(os.fspath(name))
+    if is_openclip(text) or (is_checkpoint_name(text) and kind_of(text) == "embedder"):
+        raise _no_captioner(text)
 
 
 def open_captioner(
@@ -63,11 +80,8 @@ def open_captioner(
     starter = name is not None and isinstance(opened, StarterEmbedder)
     weights = find_weights(os.fspath(name)) if name is not None and starter else None
     if weights is None or CARD_FILE not in weights.files:
-        what = "this model" if opened is None or name is None else repr(os.fspath(name))
-        raise ModelUnavailable(
-            f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}; or take a"
-            " model that writes, such as -m smolvlm-500m-instruct or openai:MODEL."
-        )
+        what = "this model" if opened is None or name is None else os.fspath(name)
+        raise _no_captioner(what)
     source = str(weights.root / CARD_FILE)
     search = _search(weights.read(CARD_FILE), source)
     spec = CaptionerSpec(
@@ -80,6 +94,13 @@ def open_captioner(
     )
     assert isinstance(opened, StarterEmbedder)
     return StarterCaptioner(spec, weights.read, opened)
+
+
+def _no_captioner(what: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"{what} has no captioner. Models with one: {', '.join(sorted(PACKAGES))}; or take a model"
+        " that writes, such as -m smolvlm-500m-instruct or openai:MODEL."
+    )
 
 
 def _provenance(weights: WeightFolder) -> Provenance:

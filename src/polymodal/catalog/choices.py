@@ -25,7 +25,16 @@ from polymodal.catalog.names import full_name, is_api_name
 from polymodal.catalog.visual import processing_of
 from polymodal.errors import ModelUnavailable, PolymodalError, UsageError, did_you_mean
 
-__all__ = ["PERMISSIVE", "TASKS", "Choice", "Score", "check_task", "choice_of", "choices_for"]
+__all__ = [
+    "PERMISSIVE",
+    "TASKS",
+    "WRITING",
+    "Choice",
+    "Score",
+    "check_task",
+    "choice_of",
+    "choices_for",
+]
 
 TASKS: dict[str, str] = {
     "search": "find pictures by words",
@@ -211,7 +220,7 @@ def filled(config: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         rest = {key: value for key, value in config.items() if key != "model_type"}
         whole = transformers.AutoConfig.for_model(kind, **rest).to_dict()
-    except (ValueError, KeyError, TypeError, AttributeError):  # one that it does not know
+    except Exception:  # one that it does not know, or that contradicts itself: loading says which
         return config
     return {**whole, "model_type": kind}
 

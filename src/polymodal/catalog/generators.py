@@ -70,12 +70,18 @@ def open_generator(name: str) -> ApiGenerator:
 
     Raises:
         UsageError: it is no such name.
-        ModelUnavailable: there is no key, or POLYMODAL_OFFLINE forbids the network.
+        ModelUnavailable: there is no key, or none that can be sent, or POLYMODAL_OFFLINE forbids
+            the network.
         MissingDependency: the extra `api` is not installed.
     """
     parts = _parsed(name)
     _require_network(name, parts)
     variable, key = _key(parts)
+    if not (key.isascii() and key.isprintable()):  # no header can hold it
+        raise ModelUnavailable(
+            f"{name}: the key in {variable} holds a line break, a curly quote or another character"
+            " that is in no key. Copy it again."
+        )
     return ApiGenerator(read_model(name), _wire(name, parts, key, variable))
 
 
@@ -166,7 +172,7 @@ def _parsed(name: str) -> _Name:
         raise UsageError(f"{family!r} is none of {', '.join(API_FAMILIES)}.{hint}")
     model, at, address = rest.partition("@http")
     url = f"http{address}" if at else ""
-    if not model or "@" in model:
+    if not model or "@" in model or "://" in model:
         raise UsageError(f"{family}: what model? Write {family}:MODEL, or openai:MODEL@http://...")
     if not url:
         return _Name(family, model, "")

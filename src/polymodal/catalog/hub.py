@@ -271,10 +271,12 @@ def _short(error: BaseException) -> str:
 
 
 def _near(name: str) -> str:
-    """The nearest names that are known or in the cache."""
+    """The nearest names that are known or in the cache; none where the name itself is known."""
+    repo = _parts(name)[0]
+    if repo in known_checkpoints():
+        return ""
     known = {*known_checkpoints(), *cached_names()}
     by_lower = {each.lower(): each for each in known}
-    repo = _parts(name)[0]
     close = difflib.get_close_matches(repo.lower(), by_lower, n=3, cutoff=0.75)
     return did_you_mean([by_lower[each] for each in close if by_lower[each] != repo])
 

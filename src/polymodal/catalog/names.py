@@ -53,7 +53,15 @@ def is_generator_name(name: object) -> bool:
 
 
 def no_vectors(name: object) -> UsageError:
-    """The error for a generator's name where vectors are needed."""
+    """The error for a generator's name where vectors are needed.
+
+    Raises:
+        UsageError: the name itself is wrong, such as one that holds a password.
+    """
+    if is_api_name(name):
+        from polymodal.catalog.generators import read_model
+
+        read_model(str(name))
     return UsageError(
         f"{name} writes text and has no vectors: it answers caption, ask and extract. For"
         " everything else name a model such as starter."

@@ -83,6 +83,12 @@ def _by_name(name: str, device: Device, precision: Precision, *, trust: Trust) -
         from polymodal.catalog.hub_models import open_hub_embedder
 
         return open_hub_embedder(name, device=device, precision=precision, trust=trust)
+    from polymodal.catalog.known_speech import WHISPER, card_of
+
+    if name == WHISPER or card_of(name) is not None:
+        raise ModelUnavailable(
+            f"{name} writes down speech and has no vectors: it goes with transcribe -m"
+        )
     raise ModelUnavailable(_unknown(name, [*PACKAGES, *plugins]))
 
 
@@ -171,7 +177,7 @@ def _unknown(name: str, known: list[str]) -> str:
     close += [each for each in known_api_models() if each.partition(":")[2] == name.lower()]
     family, colon, model = name.partition(":")
     if colon:  # for the verbs that a generator answers
-        near = difflib.get_close_matches(family, (*API_FAMILIES, OPEN_CLIP), n=1)
+        near = difflib.get_close_matches(family.lower(), (*API_FAMILIES, OPEN_CLIP), n=1)
         close += [f"{each}:{model}" for each in near]
     tried = [f"the folder {name} (not there)", f"the models {', '.join(sorted(known))}"]
     hint = did_you_mean(close)

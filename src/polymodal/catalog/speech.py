@@ -13,6 +13,7 @@ from typing import Any
 from polymodal.catalog import hub
 from polymodal.catalog.checkpoints import SPEECH, is_checkpoint_name, kind_of
 from polymodal.catalog.joined import joined_folder, read_speech_card
+from polymodal.catalog.names import is_api_name
 from polymodal.errors import MissingDependency, ModelUnavailable, UsageError
 from polymodal.models.precision import AS_IT_IS, Precision, check_device
 from polymodal.models.protocols import Device, ModelRequest, Transcriber
@@ -176,6 +177,11 @@ def from_hub(name: str) -> Path:
         ModelUnavailable: neither has it, or there is no such size.
         MissingDependency: faster-whisper is not installed.
     """
+    if is_api_name(name):
+        raise UsageError(
+            f"{name.partition('@')[0]} writes text about pictures; transcribe takes a speech model:"
+            " polymodal models list --family Whisper"
+        )
     _require_faster_whisper()
     from faster_whisper.utils import _MODELS, available_models, download_model
 
@@ -187,6 +193,9 @@ def from_hub(name: str) -> Path:
             f" {', '.join(available_models())}; any hub id OWNER/NAME of a CTranslate2 Whisper."
         )
     for local_only, source in ((True, "the hub's local cache"), (False, "huggingface.co")):
+        if not local_only and hub.offline():
+            tried.append(f"{source} (POLYMODAL_OFFLINE forbids it)")
+            continue
         try:
             if not local_only:
                 # Gives up after seconds, which the download by itself does not.

@@ -106,7 +106,8 @@ def read_deployment(file: Path) -> Deployment:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"{file} cannot be read: {reason}.") from error
     deployment = parse_toml(text, Deployment, str(file))
     for model in deployment.models:
         if model.choice.behind_api:

@@ -1,6 +1,7 @@
 """A model run on somebody's own labelled data: its score, how long an item takes, what it takes.
 
 Notable: an item that fails counts as wrong, so a model is not better for failing on the hard ones.
+An answer that was cut off, or refused, has failed: "not sure" is said only where the model said so.
 Items are asked one at a time, after one that only loads the model, so that the times are those of a
 request. Cache and journal are off: what is measured is the model.
 """
@@ -9,17 +10,24 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from polymodal.catalog.choices import WRITING
+from polymodal.catalog.names import is_generator_name
 from polymodal.choosing.data import Data, Labelled
+from polymodal.choosing.reasons import LONGER
 from polymodal.choosing.scoring import METRICS, anls, edits, exact, mean_interval, rouge_l, words_of
-from polymodal.errors import PolymodalError, UsageError
+from polymodal.errors import InvalidAnswer, PolymodalError, UsageError
+from polymodal.models.messages import GenerationOptions
+from polymodal.models.trust import NOTHING, Trust
 from polymodal.runtime.measurements import Measurement, today
 from polymodal.suite import Suite
+from polymodal.tasks.answering_generators import options_for
+from polymodal.tasks.caption_generators import own_options
 
 __all__ = ["Outcome", "Run", "Setting", "measure"]
 
@@ -31,12 +39,21 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """Which model, and in which numbers it is held."""
+    """Which model, in which numbers it is held, and how long its answers may be.
+
+    Attributes:
+        max_tokens: of an answer of a model that writes; the verb's own by default.
+        memory: what it may take, as `Suite` takes it.
+        trust: whether a checkpoint's pickles and code may be used.
+    """
 
     model: str
     device: str = "auto"
     dtype: str = "auto"
     quantize: str | None = None
+    max_tokens: int | None = None
+    memory: int | str | None = None
+    trust: Trust = NOTHING
 
     @property
     def precision(self) -> str:
@@ -47,13 +64,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model said of an item; "" where it failed. `weight` is 1, or words of a transcript."""
+    """What a model said of an item; "" where it failed. `weight` is 1, or words of a transcript.
+
+    Attributes:
+        error: why it failed; "" where it did not.
+        truncated: it failed since the answer was cut off at its limit of tokens.
+    """
 
     answer: str
     score: float
     weight: float = 1.0
     seconds: float = 0.0
     error: str = ""
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +102,12 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
         journal=False,
         dtype=setting.dtype,
         quantize=setting.quantize,
+        memory=setting.memory,
+        allow_pickle=setting.trust.pickles,
+        allow_remote_code=setting.trust.code,
     )
-    ask = _asker(suite, task, data)
+    options = _options(setting, task)
+    ask = _asker(suite, task, data, options)
     _asked(ask, data.items[0], speech)  # loads the model
     if task == "few-shot":
         outcomes = _few_shot(suite, data)
@@ -90,7 +117,7 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
         outcomes = _each(ask, data, speech, tell)
     failed = [each for each in outcomes if each.error]
     if len(failed) == len(outcomes):
-        raise UsageError(f"{setting.model} failed on every item: {failed[0].error}")
+        raise UsageError(f"{setting.model} failed on every item: {_first(failed)}")
     memory = _memory(suite, setting.model, lambda: _asked(ask, data.items[0], speech))
     value, low, high = mean_interval(
         [each.score for each in outcomes], [each.weight for each in outcomes]
@@ -113,9 +140,25 @@ def measure(setting: Setting, task: str, data: Data, tell: Tell = lambda done, t
             fingerprint=data.fingerprint,
             date=today(),
             precision=setting.precision,
+            truncated=sum(each.truncated for each in outcomes),
+            max_tokens=0 if options is None else options.max_tokens,
         ),
         tuple(outcomes),
     )
+
+
+def _options(setting: Setting, task: str) -> GenerationOptions | None:
+    """How a model that writes answers; None for the others, whose answers have no limit."""
+    if task not in WRITING or not is_generator_name(setting.model):
+        return None
+    own = own_options("plain") if task == "caption" else options_for(None)
+    return own if setting.max_tokens is None else own.replace(max_tokens=setting.max_tokens)
+
+
+def _first(failed: Sequence[Outcome]) -> str:
+    """Why the first one failed, and what helps."""
+    helps = f" {LONGER}." if failed[0].truncated else ""
+    return f"{failed[0].error.rstrip('.')}.{helps}"
 
 
 def _memory(suite: Suite, model: str, once: Callable[[], object]) -> int:
@@ -151,11 +194,12 @@ def _asked(ask: Ask, item: Labelled, speech: bool) -> Outcome:
             raise
         if speech:  # nothing was heard, so every word is missing
             return Outcome("", 1.0, float(max(1, len(words_of(item.truths[0])))), 0.0, str(error))
-        return Outcome("", 0.0, error=str(error))
+        cut_off = isinstance(error, InvalidAnswer) and error.reason == "truncated"
+        return Outcome("", 0.0, error=str(error), truncated=cut_off)
     return replace(found, seconds=time.perf_counter() - start)
 
 
-def _asker(suite: Suite, task: str, data: Data) -> Ask:
+def _asker(suite: Suite, task: str, data: Data, options: GenerationOptions | None) -> Ask:
     """What is asked of one item, by task."""
     if task in {"few-shot", "search"}:  # which are scored over all items together
 
@@ -177,7 +221,7 @@ def _asker(suite: Suite, task: str, data: Data) -> Ask:
     if task == "caption":
 
         def caption(item: Labelled) -> Outcome:
-            text = suite.caption(item.path).text
+            text = suite.caption(item.path, options=options).text
             return Outcome(text, rouge_l(text, item.truths))
 
         return caption
@@ -186,8 +230,11 @@ def _asker(suite: Suite, task: str, data: Data) -> Ask:
     score = anls if task == "document" else exact
 
     def ask(item: Labelled) -> Outcome:
-        answer = suite.ask(item.path, item.question, threshold=0.0, grounded=False).text
-        return Outcome(answer, score(answer, item.truths))
+        found = suite.ask(item.path, item.question, threshold=0.0, grounded=False, options=options)
+        if found.failure is not None:
+            why = found.evidence[0].text
+            return Outcome("", 0.0, error=why, truncated=found.failure == "truncated")
+        return Outcome(found.text, score(found.text, item.truths))
 
     return ask
 

@@ -34,7 +34,7 @@ def vllm_arguments(model: PlannedModel, port: int) -> list[str]:
     """What `vllm serve` is given for one replica."""
     share = model.memory_bytes / model.device_bytes + HEADROOM
     found = [
-        model.name,
+        *_named(model.name),
         "--port",
         str(port),
         "--dtype",
@@ -54,6 +54,29 @@ def vllm_arguments(model: PlannedModel, port: int) -> list[str]:
     return found
 
 
+def _named(name: str) -> list[str]:
+    """A model as vLLM is told it: a folder by its whole path, a revision apart from the id."""
+    if (folder := _folder(name)) is not None:
+        return [str(folder), "--served-model-name", folder.name]
+    repository, _, revision = name.partition("@")
+    return [repository, *(["--revision", revision] if revision else [])]
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a name is; None for one of the hub."""
+    folder = Path(name).expanduser()
+    return folder.resolve() if folder.is_dir() else None
+
+
+def _volumes(name: str) -> list[str]:
+    """What a container needs to see: the hub's cache, or the model's own folder."""
+    if (folder := _folder(name)) is None:
+        return ["~/.cache/huggingface:/root/.cache/huggingface"]
+    if folder.parent.name == "snapshots":  # of the hub's cache: links into the folder beside it
+        folder = folder.parent.parent
+    return [f"{folder}:{folder}:ro"]
+
+
 def vllm_command(model: PlannedModel, port: int = PORT) -> str:
     """The command line of one replica."""
     return f"vllm serve {shlex.join(vllm_arguments(model, port))}"
@@ -71,7 +94,7 @@ def compose(plan: Plan) -> str:
             '    entrypoint: ["vllm", "serve"]',
             f"    command: {json.dumps(arguments)}",
             f'    ports: ["{port}:{port}"]',
-            '    volumes: ["~/.cache/huggingface:/root/.cache/huggingface"]',
+            f"    volumes: {json.dumps(_volumes(model.name))}",
             "    ipc: host",
             "    restart: unless-stopped",
             "    deploy:",
@@ -115,11 +138,14 @@ def _services(plan: Plan) -> list[tuple[str, PlannedModel, int, int]]:
     """Service name, model, number of the GPU, port: one for each replica."""
     gpus = _numbers([each.name for each in plan.devices if each.kind == "cuda"])
     found: list[tuple[str, PlannedModel, int, int]] = []
+    begun: dict[str, int] = {}  # replicas of that name: two models may be called alike
     for model in plan.models:
         if not model.served_by_vllm:
             continue
-        short = re.sub(r"[^a-z0-9]+", "-", model.name.rpartition("/")[2].lower()).strip("-")
-        for number, device in enumerate(model.devices):
+        last = (str(_folder(model.name) or "") or model.name).rpartition("/")[2].lower()
+        short = re.sub(r"[^a-z0-9]+", "-", last).strip("-") or "model"
+        for device in model.devices:
+            number = begun[short] = begun.get(short, -1) + 1
             found.append((f"{short}-{number}", model, gpus[device], PORT + len(found)))
     return found
 

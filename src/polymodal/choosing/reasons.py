@@ -11,7 +11,10 @@ from polymodal.runtime.measurements import Measurement
 if TYPE_CHECKING:
     from polymodal.choosing.selecting import Needs
 
-__all__ = ["reasons_against", "reasons_for"]
+__all__ = ["LONGER", "reasons_against", "reasons_for", "shortfall"]
+
+LONGER = "Raise --max-tokens, or ask for shorter answers in the questions"
+"""What helps where answers are cut off."""
 
 
 def reasons_for(
@@ -35,6 +38,20 @@ def reasons_for(
     return tuple(reasons)
 
 
+def shortfall(own: Measurement) -> str:
+    """What was not answered in a measurement, counted as wrong, and what helps; "" for nothing."""
+    told = []
+    if own.truncated:
+        told.append(
+            f"{own.truncated} of {own.count} answers were cut off at {own.max_tokens} tokens, and"
+            f" count as wrong: {LONGER[0].lower()}{LONGER[1:]}"
+        )
+    if others := own.failed - own.truncated:
+        more = "more" if own.truncated else f"of {own.count} items"
+        told.append(f"{others} {more} failed, and count as wrong")
+    return "; ".join(told)
+
+
 def _told(score: Score) -> str:
     """A score with where it is from, for a person."""
     note = f" ({score.note})" if score.note else ""
@@ -50,6 +67,8 @@ def reasons_against(
     reasons = []
     if score is None and own is None:
         reasons.append(f"no score for {needs.task} is known here: --measure DATA finds one")
+    if own is not None and (lacking := shortfall(own)):
+        reasons.append(lacking)
     if needs.latency_ms is not None and own is None:
         reasons.append("its latency on this machine is not known: --measure DATA finds it")
     if choice.behind_api:

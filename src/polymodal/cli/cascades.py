@@ -56,8 +56,11 @@ def cascade_fit(
         float,
         typer.Option(metavar="P", help="Share of a tier's own decisions that is to be right."),
     ] = 0.95,
-    html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also draw quality against cost, as a page.")
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Also draw quality against cost: a page (.html) or a .png."
+        ),
     ] = None,
     model: Top = None,
     budget: Budget = None,
@@ -76,9 +79,13 @@ def cascade_fit(
 
     With --json the last line is {"output", "cases", "right", "top_right", "tiers", ...}.
     """
-    from polymodal.tasks.cascade_file import save_cascade
+    from polymodal.cli.curve_page import check_curve_file, write_curve
+    from polymodal.tasks.cascade_file import check_place, save_cascade
 
+    if curve is not None:
+        check_curve_file(curve)
     out = Output(as_json=json, quiet=quiet)
+    check_place(output)  # before anything is paid for
     suite, opened = _open(file, model, device, budget, no_cache, no_journal)
     fitted = opened.fit(data, target_precision=target_precision)
     save_cascade(fitted.cascade, output)
@@ -88,11 +95,9 @@ def cascade_fit(
     out.line({"output": output, **_fit_values(report)})
     _print_fit(report, out)
     out.text(f"saved to {output}; use it: polymodal cascade run {output} ...")
-    if html:
-        from polymodal.cli.curve_page import write_curve_page
-
-        write_curve_page(html, fitted.cascade, report)
-        out.note(f"page: {Path(html).resolve()}")
+    if curve is not None:
+        write_curve(curve, fitted.cascade, report)
+        out.note(f"curve: {Path(curve).resolve()}")
     describe_cost(suite, out)
     _note_starter(opened, out)
     out.finish()
@@ -313,15 +318,27 @@ def fit_words(report: CascadeFit) -> list[str]:
         f"counted on {report.cases:,} cases, each by thresholds that were chosen on the others",
     ]
     if not report.early[1]:
-        lines.append(
-            f"no tier below the top can be sure of {report.target:.0%}: nothing is saved. A lower"
-            " target, more labelled cases or a better first tier would help"
-        )
+        lines.append(_nothing_early(report))
     elif report.early[0] / report.early[1] < report.target:
         lines.append(
             f"what is decided early is right in {_counted(report.early)}: under the target"
         )
     return lines
+
+
+def _nothing_early(report: CascadeFit) -> str:
+    """Why no case was counted that a tier below the top decided."""
+    below = report.tiers[:-1]
+    if any(tier.accept is not None or tier.reject is not None for tier in below):
+        return (
+            f"half of the cases are too few to be sure of {report.target:.0%} below the top, so"
+            " nothing is saved in this count; the thresholds above are those of all cases, and do"
+            " decide. More labelled cases would tell how well"
+        )
+    return (
+        f"no tier below the top can be sure of {report.target:.0%}: nothing is saved. A lower"
+        " target, more labelled cases or a better first tier would help"
+    )
 
 
 def _counted(count: tuple[int, int]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polymodal.cli.loading import asked_for
 from polymodal.cli.options import Device, Json, Quiet
 from polymodal.cli.output import Output
 from polymodal.errors import UsageError
@@ -15,6 +17,7 @@ from polymodal.errors import UsageError
 if TYPE_CHECKING:
     from polymodal.choosing.selecting import Candidate, Selection
     from polymodal.choosing.validating import Validation
+    from polymodal.runtime.measurements import Measurement
 
 __all__ = ["models_plan", "models_select", "models_validate"]
 
@@ -48,6 +51,12 @@ More = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", metavar="NAME", help="One more candidate; repeat."),
 ]
+AnswerTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Tokens that a measured answer may have; a longer one is wrong."
+    ),
+]
 Record = Annotated[
     str | None, typer.Option(metavar="FILE", help="Also write the decision, as Markdown.")
 ]
@@ -61,6 +70,7 @@ def models_select(
     offline: Offline = False,
     measure: Measure = None,
     model: More = None,
+    max_tokens: AnswerTokens = None,
     record: Record = None,
     device: Device = "auto",
     json: Json = False,
@@ -82,6 +92,7 @@ def models_select(
     out = Output(as_json=json, quiet=quiet)
     if licence not in LICENCES:
         raise UsageError(f"--licence is any or permissive, not {licence!r}.")
+    loading = asked_for()
     selection = select(
         task,
         memory=memory,
@@ -90,6 +101,9 @@ def models_select(
         offline=offline,
         measure=measure,
         models=model or (),
+        max_tokens=max_tokens,
+        allow_pickle=loading.allow_pickle,
+        allow_remote_code=loading.allow_remote_code,
         device=device,
         say=out.note,
     )
@@ -208,6 +222,7 @@ def models_validate(
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="What the data is for; told by its columns.")
     ] = None,
+    max_tokens: AnswerTokens = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -225,16 +240,27 @@ def models_validate(
     from polymodal.choosing.validating import validate
     from polymodal.cli.progress import progress
 
-    out = Output(as_json=json, quiet=quiet)
+    out, loading = Output(as_json=json, quiet=quiet), asked_for()
     with progress(out, "measuring") as meter:
         found = validate(
-            name, data, dtype=dtype, quantize=quantize, task=task, device=device, tell=meter
+            name,
+            data,
+            dtype=dtype,
+            quantize=quantize,
+            task=task,
+            device=device,
+            max_tokens=max_tokens,
+            memory=loading.memory,
+            allow_pickle=loading.allow_pickle,
+            allow_remote_code=loading.allow_remote_code,
+            tell=meter,
         )
     out.line(found.to_dict())
     _print_validation(found, out)
 
 
 def _print_validation(found: Validation, out: Output) -> None:
+    from polymodal.choosing.reasons import shortfall
     from polymodal.runtime.memory import in_words
 
     runs = (found.base, found.changed)
@@ -246,15 +272,26 @@ def _print_validation(found: Validation, out: Output) -> None:
             ["memory", *(in_words(each.memory_bytes) for each in runs)],
             ["an item", *(f"{each.latency_ms:.0f} ms" for each in runs)],
             ["failed", *(str(each.failed) for each in runs)],
+            *_cut_off(runs),
         ],
         numbers=(1, 2),
     )
     out.text()
     out.text(
         f"same answers: {100 * found.agreement:.1f} % ({100 * found.agreement_low:.1f} to"
-        f" {100 * found.agreement_high:.1f}) of {found.base.count} items of {found.base.data}"
+        f" {100 * found.agreement_high:.1f}) of {found.compared} items of {found.base.data}"
     )
+    for each, called in zip(runs, ("as it is", found.changed.precision), strict=True):
+        if lacking := shortfall(each):
+            out.wrapped(f"{called}: {lacking}")
     out.wrapped(f"{found.verdict}: {found.reason}")
+
+
+def _cut_off(runs: Sequence[Measurement]) -> list[list[str]]:
+    """How many answers of each run were cut off; no row where none was."""
+    if not any(each.truncated for each in runs):
+        return []
+    return [["of these cut off", *(str(each.truncated) for each in runs)]]
 
 
 def models_plan(

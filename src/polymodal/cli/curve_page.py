@@ -1,37 +1,69 @@
-"""The page of `cascade fit --html`: quality against cost, drawn, and where cases stop.
+"""What `cascade fit --curve` writes: quality against cost, as a page or as a picture.
 
-Notable: the drawing is SVG in the page itself, in the colours of the page; every number in it also
-stands in a table below it.
+Notable: both are the same drawing. On the page it is SVG, in the colours of the page, and every
+number in it also stands in a table below it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.cli.pages import Section, html_text, write_page
+from polymodal.cli.pages import Section, html_text, save_page, write_page
+from polymodal.cli.shapes import (
+    Circle,
+    CircleKind,
+    Drawing,
+    Label,
+    Line,
+    Shape,
+    to_png,
+    to_svg,
+)
+from polymodal.errors import UsageError
 
 if TYPE_CHECKING:
     from polymodal.results_cascades import CascadeFit, CurvePoint
     from polymodal.tasks.cascade_file import Cascade
 
-__all__ = ["curve_svg", "write_curve_page"]
+__all__ = ["check_curve_file", "curve", "write_curve"]
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 20, 56
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 44, 56
 LABEL_PX = 7.2
 """Width of a letter, about."""
-TICKS = 5
+TICKS, TICK_PX = 5, 5
+RADII: dict[CircleKind, float] = {"chosen": 6.5, "step": 3.0, "alone": 5.0}
+PICTURE = ".png"
+PAGES = (".html", ".htm")
 
 
-def write_curve_page(file: str, cascade: Cascade, report: CascadeFit) -> None:
-    """Write the page.
+def check_curve_file(file: str) -> None:
+    """Refuse a name that says neither page nor picture, before anything is computed.
+
+    Raises:
+        UsageError: naming what it may end with.
+    """
+    if Path(file).suffix.lower() not in (PICTURE, *PAGES):
+        raise UsageError(f"--curve writes a picture or a page: {file} is no .png and no .html.")
+
+
+def write_curve(file: str, cascade: Cascade, report: CascadeFit) -> None:
+    """Write the curve: a picture for a name that ends with .png, else a page.
 
     Raises:
         StorageError: when `file` cannot be written.
     """
+    if Path(file).suffix.lower() == PICTURE:
+        save_page(file, to_png(curve(report)))
+    else:
+        _write_page(file, cascade, report)
+
+
+def _write_page(file: str, cascade: Cascade, report: CascadeFit) -> None:
     from polymodal.cli.cascades import fit_words
 
     chosen = Section(
@@ -40,7 +72,7 @@ def write_curve_page(file: str, cascade: Cascade, report: CascadeFit) -> None:
         about="Right decisions against what a case takes. Up and to the left is better.",
         groups=(),
         chips=fit_words(report),
-        content=f'<figure class="curve">{curve_svg(report)}</figure>\n',
+        content=f'<figure class="curve">{to_svg(curve(report))}</figure>\n',
     )
     tiers = Section(
         heading="Where cases stop", name="Tiers", groups=(), content=_tiers_table(report)
@@ -87,9 +119,9 @@ def _round_step(rough: float) -> float:
     return next(times * power for times in (1.0, 2.0, 5.0, 10.0) if times * power >= rough * 0.999)
 
 
-def curve_svg(report: CascadeFit) -> str:
+def curve(report: CascadeFit) -> Drawing:
     """The drawing: a line through the cascade's targets, a dot for every tier alone."""
-    curve = [point for point in report.points if point.target is not None]
+    stepped = [point for point in report.points if point.target is not None]
     alone = [point for point in report.points if point.target is None]
     costs = [_cost(point, report) for point in report.points]
     rights = [point.right for point in report.points]
@@ -97,23 +129,27 @@ def curve_svg(report: CascadeFit) -> str:
     low, high = max(0.0, min(rights) - margin), min(1.0, max(rights) + margin)
     across = _Axis(0.0, 1.12 * max(*costs, 1e-9), LEFT, WIDTH - RIGHT)
     up = _Axis(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [_grid(across, up, report)]
-    ordered = sorted(curve, key=lambda point: (_cost(point, report), point.right))
-    line = " ".join(
-        f"{across.px(_cost(point, report)):.1f},{up.px(point.right):.1f}" for point in ordered
-    )
-    parts.append(f'<polyline class="path" points="{line}"/>')
-    for point in curve:
-        chosen = point.target == report.target
-        parts.append(_dot(point, report, across, up, kind="chosen" if chosen else "step"))
-    parts += [_dot(point, report, across, up, kind="alone") for point in alone]
-    named = [*alone, next(point for point in curve if point.target == report.target)]
-    parts.append(_labels(named, report, across, up))
-    told = "; ".join(f"{point.name}: {point.right:.1%}" for point in named)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html_text(told)}">'
-        f"{''.join(parts)}</svg>"
-    )
+
+    def at(point: CurvePoint) -> tuple[float, float]:
+        return across.px(_cost(point, report)), up.px(point.right)
+
+    shapes: list[Shape] = [*_grid(across, up, report), *_legend(stepped)]
+    ordered = sorted(stepped, key=lambda point: (_cost(point, report), point.right))
+    shapes.append(Line("path", tuple(map(at, ordered))))
+    for point in [*stepped, *alone]:
+        kind = _kind(point, report)
+        told = f"{point.name}: {point.right:.1%} right, {_cost(point, report):.4g}"
+        shapes.append(Circle(kind, at(point), RADII[kind], told))
+    named = [*alone, next(point for point in stepped if point.target == report.target)]
+    shapes += _names([(point.name, *at(point)) for point in named])
+    words = "; ".join(f"{point.name}: {point.right:.1%}" for point in named)
+    return Drawing(WIDTH, HEIGHT, tuple(shapes), words)
+
+
+def _kind(point: CurvePoint, report: CascadeFit) -> CircleKind:
+    if point.target is None:
+        return "alone"
+    return "chosen" if point.target == report.target else "step"
 
 
 def _cost(point: CurvePoint, report: CascadeFit) -> float:
@@ -125,55 +161,54 @@ def _unit(report: CascadeFit) -> str:
     return "US dollars a thousand cases" if report.priced else "milliseconds of work a case"
 
 
-def _grid(across: _Axis, up: _Axis, report: CascadeFit) -> str:
-    parts = []
+def _grid(across: _Axis, up: _Axis, report: CascadeFit) -> Iterator[Shape]:
+    """Ticks and what the axes count."""
+    right, base = WIDTH - RIGHT, HEIGHT - BOTTOM
     for value in up.ticks:
         y = up.px(value)
-        parts.append(
-            f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" class="end">{100 * value:.4g} %</text>')
-    base = HEIGHT - BOTTOM
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+        yield Line("rule", ((LEFT, y), (right, y)))
+        yield Label(f"{100 * value:.4g} %", (LEFT - 8, y + 4), "end")
+    yield Line("axis", ((LEFT, base), (right, base)))
     for value in across.ticks:
         x = across.px(value)
-        parts.append(f'<text x="{x:.1f}" y="{base + 20}" class="mid">{value:.4g}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    unit = html_text(_unit(report))
-    parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 10}" class="mid">{unit}</text>')
-    return "".join(parts)
+        yield Line("axis", ((x, base), (x, base + TICK_PX)))
+        yield Label(f"{value:.4g}", (x, base + 20), "mid")
+    yield Label(_unit(report), ((LEFT + right) / 2, HEIGHT - 10), "mid")
+    yield Label("right decisions", (8, 18))
 
 
-def _dot(point: CurvePoint, report: CascadeFit, across: _Axis, up: _Axis, *, kind: str) -> str:
-    x, y = across.px(_cost(point, report)), up.px(point.right)
-    told = html_text(f"{point.name}: {point.right:.1%} right, {_cost(point, report):.4g}")
-    radius = 6.5 if kind == "chosen" else 3 if kind == "step" else 5
-    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"'
-    return f'<circle class="{kind}" {place}><title>{told}</title></circle>'
+def _legend(stepped: Sequence[CurvePoint]) -> Iterator[Shape]:
+    """What line and dots stand for: at the right below, where a curve that rises leaves room."""
+    targets = [point.target for point in stepped if point.target is not None]
+    words: list[tuple[CircleKind, str]] = [
+        ("step", f"the cascade, for targets from {min(targets):g} to {max(targets):g}"),
+        ("chosen", "the target asked for"),
+        ("alone", "a tier alone"),
+    ]
+    x = WIDTH - RIGHT - LABEL_PX * max(len(text) for _, text in words)
+    for row, (kind, text) in enumerate(words):
+        y = HEIGHT - BOTTOM - 20.0 * (len(words) - row)
+        if kind != "alone":
+            yield Line("path", ((x - 30, y - 4), (x - 6, y - 4)))
+        yield Circle(kind, (x - 18, y - 4), RADII[kind])
+        yield Label(text, (x, y))
 
 
-def _labels(points: Sequence[CurvePoint], report: CascadeFit, across: _Axis, up: _Axis) -> str:
+def _names(points: Sequence[tuple[str, float, float]]) -> Iterator[Label]:
     """Names over their dots; one that would lie on another moves down."""
-    parts: list[str] = []
     placed: list[tuple[float, float, float]] = []
-    for point in points:
-        x, y = across.px(_cost(point, report)), up.px(point.right)
-        wide = LABEL_PX * len(point.name)
+    for name, x, dot_y in points:
+        wide = LABEL_PX * len(name)
         left = x + wide > WIDTH - RIGHT
         start = x + 6 - wide if left else x - 6
-        y -= 12
+        y = dot_y - 12
         while any(
             abs(y - other) < 15 and start < end and begin < start + wide
             for begin, end, other in placed
         ):
             y += 32  # from over its dot to under it
         placed.append((start, start + wide, y))
-        anchor = ' class="end"' if left else ""
-        parts.append(
-            f'<text x="{x + 6 if left else x - 6:.1f}" y="{y:.1f}"{anchor}>'
-            f"{html_text(point.name)}</text>"
-        )
-    return "".join(parts)
+        yield Label(name, (x + 6 if left else x - 6, y), "end" if left else "start")
 
 
 def _tiers_table(report: CascadeFit) -> str:

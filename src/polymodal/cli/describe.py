@@ -178,7 +178,7 @@ def ask(
 ) -> None:
     """Answer questions about pictures, or say "not sure".
 
-    Text in a picture is read. With a model that writes, also about videos, sound and documents.
+    Text in pictures and PDFs is read. With a model that writes, also about videos and sound.
 
     Example: polymodal ask photos/ -q "What color is the dog?" -q "Is there a ball?"
 
@@ -227,15 +227,32 @@ def _form(schema: str | None, examples: str | None, *, stream: bool) -> dict[str
 
 
 def print_answers(items: Iterable[Answer], out: Output, *, with_data: bool = False) -> list[Answer]:
-    """Print answers as they come, as lines or as a table; returns them."""
+    """Print answers as they come, as lines, as a table, or one below the other where a table would
+    cut an answer off; returns them.
+    """
     kept = []
     for item in items:
         data = {"data": item.data} if with_data else {}
         out.line({**_answer_values(item), **data})
         kept.append(item)
-    rows = [_row(item) for item in kept]
-    out.table(["picture", "question", "answer", "sure", "because"], rows, paths=(0,), numbers=(3,))
+    _print_rows([_row(item) for item in kept], out)
     return kept
+
+
+def _print_rows(rows: Sequence[Sequence[str]], out: Output) -> None:
+    from polymodal.cli.tables import is_cut
+
+    columns = ["picture", "question", "answer", "sure", "because"]
+    if not is_cut(columns, rows, (2,), paths=(0,)):
+        out.table(columns, rows, paths=(0,), numbers=(3,))
+        return
+    for picture, question, answer, sure, because in rows:
+        out.text(f"{picture}: {question}")
+        for number, paragraph in enumerate(answer.splitlines() or [""]):
+            end = f" ({sure})" if number == len(answer.splitlines()) - 1 else ""
+            out.wrapped(paragraph + end, "  ")
+        if because:
+            out.wrapped(because, "  because: ")
 
 
 def _asked_together(

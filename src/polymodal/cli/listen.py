@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["models_of", "print_timeline", "print_transcript", "shown", "transcribe", "watch"]
 
+BLANK = "(blank: one even color)"
+"""Where the caption of a scene would stand."""
+
 
 def transcribe(
     paths: Annotated[
@@ -171,8 +174,9 @@ def watch(
 
     Example: polymodal watch clip.mp4 --html clip.html
 
-    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech", "fit"}],
-    "notes", "models"}; a caption is null where the model has no captioner.
+    With --json a line is {"input", "scenes": [{"start_s", "end_s", "caption", "speech", "fit",
+    "blank"}], "notes", "models"}; a caption is null where the model has no captioner, and of a
+    blank scene.
     """
     from polymodal.cli.progress import progress
     from polymodal.media.containers import VIDEO_EXTENSIONS
@@ -212,6 +216,7 @@ def timeline_values(item: Timeline) -> dict[str, Any]:
                 "caption": each.caption,
                 "speech": each.speech,
                 "fit": each.caption_fit,
+                "blank": each.blank,
             }
             for each in item.scenes
         ],
@@ -227,7 +232,9 @@ def models_of(item: Timeline) -> dict[str, Provenance]:
 
 
 def shown(scene: Scene, otherwise: str = "") -> str:
-    """A scene's caption, and that it may not fit; `otherwise` where there is none."""
+    """A scene's caption, and that it may not fit; why there is none, or `otherwise`."""
+    if scene.blank:
+        return BLANK
     if not scene.caption:
         return otherwise
     doubt = doubted(scene.caption_fit)
@@ -235,16 +242,24 @@ def shown(scene: Scene, otherwise: str = "") -> str:
 
 
 def print_timeline(item: Timeline, out: Output, *, several: bool = False) -> None:
-    """The scenes as a table."""
+    """The scenes as a table, or one below the other where that would cut off what is said."""
+    from polymodal.cli.tables import is_cut
+
     if several:
         out.text(f"== {item.input}")
     rows = [
         [moment(each.start_s), moment(each.end_s), shown(each), each.speech] for each in item.scenes
     ]
     columns = ["from", "to", "shows", "says"]
-    if not any(each.caption for each in item.scenes):
+    if not any(shown(each) for each in item.scenes):
         columns.remove("shows")
         rows = [[*row[:2], row[3]] for row in rows]
-    out.table(columns, rows)
+    if is_cut(columns, rows, range(2, len(columns))):
+        for start, end, *said in rows:
+            out.wrapped(said[0] or "-", f"{start} to {end}  ")
+            if said[1:] and said[1]:
+                out.wrapped(said[1], "  says: ")
+    else:
+        out.table(columns, rows)
     for note in item.notes:
         out.note(f"note: {item.input}: {note}")

@@ -6,7 +6,7 @@ Notable: a command does not repeat them. They are added to its signature where i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from typing import Any
 
 from polymodal.cli.extending import extended
 from polymodal.cli.options import AllowPickle, AllowRemoteCode, Dtype, Memory, Quantize
+from polymodal.cli.output import Output
 
-__all__ = ["Loading", "asked_for", "loads_models"]
+__all__ = ["Loading", "asked_for", "loads_models", "noticed"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,18 @@ def asked_for() -> Loading:
     return _asked.get() or Loading()
 
 
-def loads_models(function: Callable[..., None], *, checkpoints: bool = True) -> Callable[..., None]:
+def loads_models(
+    function: Callable[..., None], *, checkpoints: bool = True, without: Collection[str] = ()
+) -> Callable[..., None]:
     """The command with these options after its `--device`.
 
     Args:
         checkpoints: whether it can run some, which can be held in other numbers, and bring code.
+        without: options that mean something else to it, or nothing.
     """
-    return extended(function, CHECKPOINTS if checkpoints else ALWAYS, "device", _said)
+    options = CHECKPOINTS if checkpoints else ALWAYS
+    added = {name: option for name, option in options.items() if name not in without}
+    return extended(function, added, "device", _said)
 
 
 @contextmanager
@@ -59,6 +65,27 @@ def _said(chosen: dict[str, Any]) -> Iterator[None]:
     code = tuple(chosen.pop("allow_remote_code", None) or ())
     token = _asked.set(Loading(**chosen, allow_remote_code=code))
     try:
-        yield
+        with noticed(code):
+            yield
     finally:
         _asked.reset(token)
+
+
+@contextmanager
+def noticed(code: Sequence[str]) -> Iterator[None]:
+    """Say at the end, on stderr, which names of `--allow-remote-code` no checkpoint had."""
+    if not code:
+        yield
+        return
+    from polymodal.catalog.names import full_name
+    from polymodal.models.trust import watched
+
+    with watched() as opened:
+        yield
+    for name in code:
+        if full_name(name) not in opened:
+            those = ", ".join(dict.fromkeys(opened)) or "none"
+            Output(as_json=False).note(
+                f"warning: --allow-remote-code {name} changed nothing: no checkpoint of this"
+                f" command has that name. Opened: {those}. Name it exactly as -m does."
+            )

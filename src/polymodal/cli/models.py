@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polymodal.cli.loading import noticed
 from polymodal.cli.options import AllowPickle, Json, Quiet
 from polymodal.cli.output import Output
 
@@ -57,7 +58,7 @@ def models_list(
     out.table(
         ["name", "does", "licence", "here"],
         [[row.name, row.does, row.licence, _here(row)] for row in rows],
-        paths=(0,),
+        whole=(0, 1),
         numbers=(3,),
     )
 
@@ -111,10 +112,13 @@ def models_pull(
     With --json a line is {"name", "folder", "size_bytes"}.
     """
     from polymodal.catalog.known import folder_bytes, pull
+    from polymodal.catalog.names import full_name
     from polymodal.models.trust import Trust
 
     out = Output(as_json=json)
-    folder = pull(name, trust=Trust(allow_pickle, tuple(allow_remote_code or ())))
+    code = tuple(map(full_name, allow_remote_code or ()))
+    with noticed(code):
+        folder = pull(name, trust=Trust(allow_pickle, code))
     size_bytes = folder_bytes(folder)
     out.line({"name": name, "folder": str(folder), "size_bytes": size_bytes})
     out.text(f"{name}: {size(size_bytes)} in {folder}")

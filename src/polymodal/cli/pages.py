@@ -111,8 +111,8 @@ def write_page(
     save_page(file, render_page(title, sections, heading=heading, lead=lead, footer=footer))
 
 
-def save_page(file: str, content: str) -> None:
-    """Write a page, replacing `file` only when all of it is there.
+def save_page(file: str, content: str | bytes) -> None:
+    """Write a page or a picture, replacing `file` only when all of it is there.
 
     Raises:
         StorageError: when `file` cannot be written.
@@ -121,12 +121,12 @@ def save_page(file: str, content: str) -> None:
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(content, "utf-8")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(target)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write the page {file}: {error.strerror}.") from error
+        raise StorageError(f"cannot write {file}: {error.strerror}.") from error
 
 
 def render_page(
@@ -153,16 +153,20 @@ def frame_page(
     title: str, main: str, *, nav: str = "", footer: str = "", policy: str = POLICY
 ) -> str:
     """A whole page around `main`, which is HTML that escapes what it holds."""
-    style = Path(__file__).with_name("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        f"<title>{html_text(title)}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
         f'<header class="bar"><div><a class="mark" href="#top">polymodal</a>{nav}</div></header>\n'
         f'<main id="top">\n{main}</main>\n'
         f"<footer>{html_text(footer)}</footer>\n</body>\n</html>\n"
     )
+
+
+def style() -> str:
+    """The style sheet of every page."""
+    return Path(__file__).with_name("page.css").read_text("utf-8")
 
 
 def thumbnail(path: str) -> str:

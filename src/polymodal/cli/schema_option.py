@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,8 +47,8 @@ def schema_of(given: str | None) -> SchemaInput | None:
     if given is None or Path(given).exists() or not (named := CLASS.fullmatch(given)):
         return given
     module, name = named.groups()
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # the user's own code may fail in any way
@@ -57,9 +58,8 @@ def schema_of(given: str | None) -> SchemaInput | None:
             " module of this folder or of an installed package."
         ) from error
     finally:
-        # By its name: the module may have put folders of its own before it, or taken it away.
-        if here in sys.path:
-            sys.path.remove(here)
+        with suppress(ValueError):  # the module may have changed the path itself
+            sys.path.remove(folder)
     if found is None:
         raise UsageError(f"the module {module} has no {name}; --schema is MODULE:CLASS or a file.")
     return found  # type: ignore[no-any-return]

@@ -298,8 +298,8 @@ def probe(
     """Train a classifier from a few examples.
 
     The saved file is what `classify --probe FILE` uses. With --recipe it measures a model's
-    features by a published protocol; the accuracy is then that on the pictures that chose the
-    head's strength, so a little high.
+    features by a published protocol; the accuracy is then that on the pictures it held out, by
+    which the strength of its penalty was chosen too: a little above that on others.
 
     Example: polymodal probe examples/ -o sleeves.probe
 
@@ -326,7 +326,7 @@ def probe(
         numbers=(1,),
     )
     low, high = report.interval
-    how = "on the pictures that chose the strength" if recipe else "cross-validated"
+    how = "on the held-out pictures that chose its strength" if recipe else "cross-validated"
     out.text(f"accuracy {report.accuracy:.1%}, {how} (95 %: {low:.1%} to {high:.1%})")
     out.text(f"saved to {output}; use it: polymodal classify PATH... --probe {output}")
     name_the_starter(model, out)

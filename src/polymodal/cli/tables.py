@@ -16,6 +16,7 @@ from collections.abc import Sequence
 __all__ = [
     "cell_width",
     "fit_columns",
+    "is_cut",
     "line_width",
     "print_table",
     "shorten_end",
@@ -38,19 +39,33 @@ def print_table(
     *,
     paths: Sequence[int] = (),
     numbers: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> None:
     """Print to stdout.
 
     Args:
         paths: indices of columns that are shortened in the middle.
+        whole: of columns that are not shortened: what stands there is typed again.
         numbers: indices of columns that are aligned to the right.
     """
     on_terminal, width = sys.stdout.isatty(), line_width()
-    fitted = fit_columns(columns, rows, width=width - 1, paths=paths)
+    fitted = fit_columns(columns, rows, width=width - 1, paths=paths, whole=whole)
     if on_terminal and os.environ.get("TERM") != "dumb":
         _print_rich(fitted, width, numbers)
     else:
         _print_plain(fitted, numbers)
+
+
+def is_cut(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    kept: Sequence[int],
+    *,
+    paths: Sequence[int] = (),
+) -> bool:
+    """Whether a cell of the columns `kept`, which people want to the end, would be shortened."""
+    fitted = fit_columns(columns, rows, width=line_width() - 1, paths=paths)[1:]
+    return any(fit[i] != row[i] for fit, row in zip(fitted, rows, strict=True) for i in kept)
 
 
 def line_width() -> int:
@@ -79,15 +94,16 @@ def fit_columns(
     *,
     width: int,
     paths: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> list[list[str]]:
     """The heading and the rows with cells shortened so that a line is at most `width` cells."""
     table = [list(columns), *(list(row) for row in rows)]
     wanted = [max(cell_width(row[i]) for row in table) for i in range(len(columns))]
     room = width - GAP * (len(columns) - 1)
-    texts = [i for i in range(len(wanted)) if i not in paths]
+    texts = [i for i in range(len(wanted)) if i not in paths and i not in whole]
     widths = _narrow(wanted, room, texts, LEAST_TEXT)
     widths = _narrow(widths, room, paths, LEAST_PATH)
-    widths = _narrow(widths, room, range(len(widths)), LEAST)
+    widths = _narrow(widths, room, [*texts, *paths], LEAST)
     return [
         [
             shorten_middle(cell, widths[i]) if i in paths else shorten_end(cell, widths[i])
@@ -100,8 +116,8 @@ def fit_columns(
 def _narrow(wanted: Sequence[int], room: int, which: Sequence[int], least: int) -> list[int]:
     """Take cells from the widest of `which`, again and again, until the line fits."""
     widths = list(wanted)
-    while sum(widths) > room:
-        widest = max(which, key=lambda i: widths[i], default=0)
+    while which and sum(widths) > room:
+        widest = max(which, key=lambda i: widths[i])
         if widths[widest] <= least:
             break
         widths[widest] -= 1

@@ -88,7 +88,6 @@ COMMANDS = {
             "ps": "models:models_ps",
             "unload": "models:models_unload",
         },
-        loads=False,
     ),
     "cache": Row(
         "Memory",
@@ -123,6 +122,13 @@ COMMANDS = {
 
 WRITERS = {"describe:caption", "describe:ask", "documents:extract"}
 """Commands whose answers a model that writes may give."""
+
+
+LOADS_WITHOUT = {
+    "choosing:models_select": ("memory", "dtype", "quantize"),
+    "choosing:models_validate": ("dtype", "quantize"),
+}
+"""Commands that run checkpoints, and what of these options means something else to them."""
 
 
 class Built(Mapping[str, Any]):
@@ -172,7 +178,9 @@ def _command(name: str, where: str, *, loads: bool) -> Any:
     if where in WRITERS:
         command = writes_answers(command)
     if loads and "device" in asked:
-        command = loads_models(command, checkpoints="model" in asked)
+        without = LOADS_WITHOUT.get(where, ())
+        checkpoints = "model" in asked or bool(without)
+        command = loads_models(command, checkpoints=checkpoints, without=without)
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     alone.command(name, cls=Command)(command)
     return typer.main.get_command(alone)

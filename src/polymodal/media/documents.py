@@ -35,6 +35,8 @@ _FEW_CHARS = 40
 """Of text on a page that is mostly picture: a stamp or a page number over a scan."""
 _UNREADABLE_SHARE = 0.2
 """Of characters that no font explains; such a text layer is worse than OCR."""
+_MOSTLY_TURNED = 0.5
+"""Of the text on a page that lies on its side; OCR turns it."""
 _PDF_WITHIN_BYTES = 1024
 
 
@@ -130,7 +132,7 @@ def _pdf_page(pdf: Pdf, number: int, pictures: bool) -> Page:
 def _text_layer(page: PdfPage, number: int) -> tuple[Line, ...] | None:
     """The lines of the text layer; None where there is none that can be trusted."""
     chars = [char for run in page.text for char in run[0] if not char.isspace()]
-    if not chars:
+    if not chars or page.turned_share > _MOSTLY_TURNED:
         return None
     unreadable = sum(char == "\ufffd" or not char.isprintable() for char in chars)
     if unreadable > _UNREADABLE_SHARE * len(chars):

@@ -44,6 +44,7 @@ class PdfPage:
 
     Attributes:
         text: runs of the text layer, each with left, top, right, bottom in pixels.
+        turned_share: how much of the text does not run from left to right on the page, 0..1.
         picture_share: how much of the page pictures cover, 0..1.
         image: the rendered page, RGB, where that was asked for.
     """
@@ -51,6 +52,7 @@ class PdfPage:
     width_px: int
     height_px: int
     text: tuple[tuple[str, float, float, float, float], ...] = ()
+    turned_share: float = 0.0
     picture_share: float = 0.0
     image: Image.Image | None = None
 
@@ -117,7 +119,8 @@ class Pdf:
             )  # fmt: skip
             image = bare.convert("RGB")
         runs = tuple((str(run[0]), *map(float, run[1:])) for run in header.get("text", ()))
-        return PdfPage(*size, runs, header.get("picture_share", 0.0), image)  # type: ignore[arg-type]
+        shares = header.get("turned_share", 0.0), header.get("picture_share", 0.0)
+        return PdfPage(*size, runs, *shares, image)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """End the process."""

@@ -16,6 +16,8 @@ _DPI_POINTS = 72.0
 _ERROR_PASSWORD = 4
 _MANY_OBJECTS = 2_000
 """Objects looked at to find out how much of a page is picture."""
+_SAMPLED_CHARS = 400
+"""Looked at to find out which way the text runs."""
 
 
 def main() -> None:
@@ -73,7 +75,8 @@ def _page(document: Any, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
         size = max(1, math.ceil(width * scale)), max(1, math.ceil(height * scale))
         header: dict[str, Any] = {"width_px": size[0], "height_px": size[1]}
         if request["text"]:
-            header["text"], header["picture_share"] = _text(page, size), _picture_share(page)
+            header |= _text(page, size)
+            header["picture_share"] = _picture_share(page)
         if not request["render"]:
             return header, b""
         bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
@@ -86,8 +89,10 @@ def _page(document: Any, request: dict[str, Any]) -> tuple[dict[str, Any], bytes
         page.close()
 
 
-def _text(page: Any, size: tuple[int, int]) -> list[list[Any]]:
-    """Runs of text with left, top, right, bottom in pixels of the page as it is shown."""
+def _text(page: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Runs of text with left, top, right, bottom in pixels of the page as it is shown; and which
+    share of the text does not run from left to right on it.
+    """
     text = page.get_textpage()
     try:
         runs = []
@@ -98,9 +103,23 @@ def _text(page: Any, size: tuple[int, int]) -> list[list[Any]]:
                 a, b = _to_device(page, size, left, top), _to_device(page, size, right, bottom)
                 box = [min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1])]
                 runs.append([words, *box])
-        return runs
+        return {"text": runs, "turned_share": _turned_share(page, text)}
     finally:
         text.close()
+
+
+def _turned_share(page: Any, text: Any) -> float:
+    from pypdfium2 import raw
+
+    count = text.count_chars()
+    quarters = raw.FPDFPage_GetRotation(page)  # clockwise, as angles of characters are
+    angles = [
+        raw.FPDFText_GetCharAngle(text, index)  # -1 where it is not known
+        for index in range(0, count, max(1, count // _SAMPLED_CHARS))
+    ]
+    known = [angle for angle in angles if angle >= 0]
+    turned = [angle for angle in known if (round(angle / (math.pi / 2)) + quarters) % 4]
+    return len(turned) / max(len(known), 1)
 
 
 def _to_device(page: Any, size: tuple[int, int], x: float, y: float) -> tuple[int, int]:

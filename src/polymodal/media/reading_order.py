@@ -6,6 +6,7 @@ receipt, whose right side holds short cells, is read row by row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from polymodal.results_documents import Box
 
-__all__ = ["reading_order", "turned"]
+__all__ = ["levelled", "reading_order", "turned"]
 
 _SAME_ROW = 0.5
 """Share of the lower piece's height that two pieces of a row have in common."""
@@ -35,6 +36,36 @@ def turned(box: Box, width_px: float, height_px: float, degrees: int) -> Box:
     if degrees == 270:
         return top, width_px - right, bottom, width_px - left
     return box
+
+
+def levelled(
+    boxes: Sequence[Box], skew_degrees: tuple[float, float], height_px: float
+) -> list[Box]:
+    """The boxes of lines that fall to the right by some degrees, as if they were level.
+
+    A box that stands around a slanting line is too high; what the slope adds is taken off.
+
+    Args:
+        skew_degrees: at the upper and at the lower edge; between them it changes evenly.
+        height_px: of the page.
+    """
+    if not any(skew_degrees):
+        return list(boxes)
+    at_top, at_bottom = (math.tan(math.radians(each)) for each in skew_degrees)
+    mean = (at_top + at_bottom) / 2
+    middle = sum(box[0] + box[2] for box in boxes) / 2 / max(len(boxes), 1)
+    level = []
+    for left, top, right, bottom in boxes:
+        width, height = right - left, bottom - top
+        x, given = (left + right) / 2, (top + bottom) / 2
+        y = given
+        for _ in range(2):  # the slope is that of the height at which the line crosses the middle
+            slope = at_top + (at_bottom - at_top) * y / max(height_px, 1)
+            y = given - slope * (x - middle)
+        x += mean * (given - height_px / 2)
+        height = max(height - width * abs(slope), 0.3 * height)
+        level.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    return level
 
 
 def reading_order(boxes: Sequence[Box], texts: Sequence[str]) -> tuple[list[int], list[int]]:

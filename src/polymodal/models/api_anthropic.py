@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.models.api_calls import Caller
+from polymodal.models.api_calls import Caller, is_page
 from polymodal.models.api_pictures import PictureLimits, encode_picture
 from polymodal.models.api_shared import (
     CONNECT_S,
@@ -100,6 +100,8 @@ class AnthropicWire:
     def stream(self, request: Mapping[str, Any]) -> Iterator[str | Reply]:
         """See `Wire.stream`."""
         with self._client.messages.stream(**request) as stream:
+            if is_page(stream.response.headers):
+                raise self.caller.malformed("an HTML page")
             yield from stream.text_stream
             yield self._reply(stream.get_final_message())
 
@@ -113,11 +115,13 @@ class AnthropicWire:
         if not isinstance(blocks, list) or reason is None:
             raise self.caller.misread(message)
         text = "".join(block.text for block in blocks if block.type == "text")
-        usage = message.usage
+        finish = FINISH.get(reason, "stop")
+        if (usage := message.usage) is None:  # of a proxy: the vendor always tells
+            return Reply(text, finish)
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
         return Reply(
             text,
-            FINISH.get(reason, "stop"),
+            finish,
             prompt_tokens=usage.input_tokens + cached,
             tokens=usage.output_tokens,
         )

@@ -12,12 +12,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from polymodal.errors import ModelError, ModelUnavailable, PolymodalError
 
-__all__ = ["Caller", "without_keys"]
+__all__ = ["Caller", "is_page", "without_keys"]
 
 Reason = Literal["rate_limited", "overloaded", "timeout", "unreachable", "rejected", "malformed"]
 Answer = TypeVar("Answer")
@@ -33,9 +33,13 @@ PASSING = {408, 409, 425, 429}
 PASSING_KINDS = {"api_error", "overloaded_error", "rate_limit_error", "server_error"}
 """The same, in the words of services that notice too late for a status."""
 NO_KEY, NO_MODEL = {401, 403}, {404}
+BAD_KEY = "API_KEY_INVALID"
+"""Google's word for a refused key, which comes with the status 400."""
+LOST = ("no answer in time", "no connection")
 SHOWN = 300
 """Characters of what a service says."""
 STRUCK = "[struck out]"
+PAGE = "an HTML page, as a proxy or a wrong address does"
 
 sleep = time.sleep
 
@@ -49,6 +53,8 @@ class _Fault:
     said: str
     again: bool
     wait_s: float | None = None
+    is_key: bool = False
+    """The key is refused, or may not do that."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,9 @@ class Caller:
                 raise
             except Exception as error:
                 fault = self._understood(error)
-                self._give_up_or_wait(fault, ATTEMPTS if begun else attempt)
+                if begun and fault.status is None and fault.said in LOST:
+                    fault = replace(fault, said=f"{fault.said} any more, within an answer,")
+                self._give_up_or_wait(replace(fault, again=fault.again and not begun), attempt)
             else:
                 return
 
@@ -134,7 +142,7 @@ class Caller:
             return self._refused(status, response, error)
         if isinstance(error, self.unreachable) or _of_transport(error):
             late = "timeout" in type(error).__name__.lower()
-            said = "no answer in time" if late else "no connection"
+            said = LOST[0] if late else LOST[1]
             return _Fault("timeout" if late else "unreachable", None, said, again=True)
         if _kind(error) in PASSING_KINDS:  # inside a stream, after a status of 200
             return _Fault("overloaded", None, self._clean(_message(error)), again=True)
@@ -145,7 +153,7 @@ class Caller:
 
     def _refused(self, status: int, response: Any, error: Exception) -> _Fault:
         headers: Mapping[str, str] = getattr(response, "headers", None) or {}
-        said = self._clean(_message(error))
+        said = PAGE if is_page(headers) else self._clean(_message(error))
         # A used-up quota comes as 429 too, and waiting does not fill it.
         spent = status == 429 and "insufficient_quota" in f"{getattr(error, 'code', '')} {error}"
         again = (status >= 500 or status in PASSING) and not spent
@@ -158,20 +166,24 @@ class Caller:
             reason = "overloaded"
         elif status == 408:
             reason = "timeout"
-        return _Fault(reason, status, said, again, _retry_after_s(headers))
+        is_key = status in NO_KEY or (status == 400 and BAD_KEY in str(error))
+        return _Fault(reason, status, said, again, _retry_after_s(headers), is_key)
 
     def _failure(self, fault: _Fault, attempts: int) -> PolymodalError:
         tries = "" if attempts == 1 else f" after {attempts} tries"
         where = f"{self.place} answered {fault.status}" if fault.status else self.place
-        if fault.status in NO_KEY:
+        if fault.is_key:
+            # A key that is known may still not do all: what it may not is in the vendor's words.
+            why = f" ({fault.said})" if fault.status == 403 else ""
             return ModelUnavailable(
-                f"{self.model}: {where}: the key in {self.key_name} was refused. Check it, or make"
-                " a new one with the vendor."
+                f"{self.model}: {where}: the key in {self.key_name} was refused{why}. Check it, or"
+                " make a new one with the vendor."
             )
         if fault.status in NO_MODEL:
+            address = ", and the address: most end in /v1" if "://" in self.place else ""
             return ModelUnavailable(
-                f"{self.model}: {where}: no such model there ({fault.said}). Check the name."
-                f"{_near(self.near)}"
+                f"{self.model}: {where}: no such model there ({fault.said}). Check the name"
+                f"{address}.{_near(self.near)}"
             )
         if fault.reason in {"timeout", "unreachable"}:
             text = f"{fault.said} from {self.place}{tries}."
@@ -187,8 +199,13 @@ class Caller:
     def _clean(self, text: str) -> str:
         text = without_keys(" ".join(text.split()), self.key)
         if HTML.search(text):
-            return "an HTML page, as a proxy or a wrong address does"
+            return PAGE
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def is_page(headers: Mapping[str, str]) -> bool:
+    """Whether what came is said to be HTML."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html"
 
 
 def without_keys(text: str, key: str) -> str:

@@ -13,7 +13,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polymodal.models.api_calls import Caller
+from polymodal.models.api_calls import Caller, is_page
 from polymodal.models.api_pictures import PictureLimits, encode_picture
 from polymodal.models.api_shared import (
     CONNECT_S,
@@ -39,6 +39,37 @@ __all__ = ["OpenAIWire"]
 
 PICTURES = PictureLimits(longest_px=2048, most_bytes=15_000_000, request_bytes=34_000_000)
 """20 MB a picture and 50 MB a request, both as base64; more than 2,048 pixels are scaled down."""
+STRICT = frozenset(
+    [
+        "$schema",
+        "$ref",
+        "$defs",
+        "title",
+        "description",
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "anyOf",
+        "enum",
+        "const",
+        "pattern",
+        "format",
+        "multipleOf",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minItems",
+        "maxItems",
+    ]
+)
+"""Keywords that strict mode has taken from the start on; lengths of texts came later, and only for
+models that are not fine-tuned."""
+STRICT_FORMATS = frozenset(
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"]
+)
 FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -96,8 +127,9 @@ class OpenAIWire:
             request["reasoning_effort"] = model.effort
         if model.logprobs:
             request["logprobs"] = True
-        if options.json_schema is not None:
-            schema = dict(options.json_schema)
+        schema = dict(options.json_schema or {})
+        # The vendor takes objects alone; other data is left to the prompt.
+        if schema and (model.url or schema.get("type") == "object"):
             form = {"name": "answer", "schema": schema, "strict": _is_strict(schema)}
             request["response_format"] = {"type": "json_schema", "json_schema": form}
         return request
@@ -121,6 +153,8 @@ class OpenAIWire:
         said, refused, finish, usage = "", "", "", None
         known: list[float] = []
         with chunks:
+            if is_page(chunks.response.headers):
+                raise self.caller.malformed("an HTML page")
             for chunk in chunks:
                 usage = getattr(chunk, "usage", None) or usage
                 for choice in (getattr(chunk, "choices", None) or [])[:1]:
@@ -173,16 +207,25 @@ def _reply(text: str, finish: FinishReason, usage: Any, logprobs: list[float]) -
     )
 
 
-def _is_strict(schema: Any) -> bool:
-    """Whether the schema keeps the rules of strict mode: closed objects, every field required."""
-    if isinstance(schema, list):
-        return all(_is_strict(each) for each in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object" or "properties" in schema:
-        fields = set(schema.get("properties", {}))
-        if schema.get("additionalProperties") is not False or fields != set(
-            schema.get("required", ())
-        ):
+def _is_strict(schema: Mapping[str, Any]) -> bool:
+    """Whether strict mode takes the schema: an object of closed objects, every field required.
+
+    What is not strict is a hint to the model; a schema that is said to be and is not, an error.
+    """
+    return schema.get("type") == "object" and "anyOf" not in schema and _keeps_rules(schema)
+
+
+def _keeps_rules(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    if not STRICT.issuperset(schema) or ("$ref" in schema and len(schema) > 1):
+        return False
+    if schema.get("format", "date") not in STRICT_FORMATS:
+        return False
+    fields = schema.get("properties", {})
+    if schema.get("type") == "object" or fields:
+        closed = schema.get("additionalProperties") is False
+        if not closed or set(fields) != set(schema.get("required", ())):
             return False
-    return "default" not in schema and all(_is_strict(each) for each in schema.values())
+    inner = [*fields.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    return all(map(_keeps_rules, [*inner, *([schema["items"]] if "items" in schema else [])]))

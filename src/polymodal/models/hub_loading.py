@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import ERROR, NOTSET, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from polymodal.errors import (
     MissingDependency,
     ModelUnavailable,
     NotEnoughMemory,
+    PolymodalError,
 )
 from polymodal.models.fitting import is_out_of_memory
 from polymodal.models.precision import AS_IT_IS, Precision, keep_unpacked
@@ -46,6 +48,8 @@ PAGE_BYTES = 4096
 ALIGNED_BYTES = 64
 SHARE_OF_DEVICE = 0.8
 """Of a device's free memory that weights may take before some of them stay on the host."""
+USUAL = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
+"""What transformers raises where files are wrong."""
 _QUIET = threading.Lock()
 
 
@@ -225,38 +229,44 @@ def _translated(source: Source) -> Iterator[None]:
         package = next((p for p in ("num2words", "sentencepiece", "timm") if p in said), None)
         install = f"pip install {package}" if package else "pip install 'polymodal[hub]'"
         raise MissingDependency(f"{source.name} needs a package: {said} Run: {install}") from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if is_out_of_memory(error):
-            raise NotEnoughMemory(f"{source.name} does not fit into memory. {SMALLER}") from error
-        said, whole = _short(error), str(error)
-        if "trust_remote_code" in whole:
-            raise needs_code(source.name) from error
-        if "does not recognize this architecture" in whole or "Unrecognized model" in whole:
-            raise ModelUnavailable(
-                f"{source.folder / 'config.json'}: this version of transformers does not know the"
-                " model. A newer one may: pip install -U transformers"
-            ) from error
-        raise DamagedWeights(
-            f"the checkpoint in {source.folder} cannot be loaded ({type(error).__name__}: {said})."
-            " Copy or download it again."
-        ) from error
-    except Exception as error:
-        if type(error).__module__.startswith(("safetensors", "pickle", "_pickle")):
-            raise DamagedWeights(
-                f"the weights in {_files(source)} cannot be read: {_short(error)}"
-            ) from error
-        if source.code:  # raises what it likes
-            raise ModelUnavailable(
-                f"the code that comes with {source.name} failed ({type(error).__name__}:"
-                f" {_short(error)})."
-            ) from error
+    except PolymodalError:
         raise
+    except Exception as error:  # the library's, its parts', and of code that comes with it
+        raise _failure(source, error) from error
+
+
+def _failure(source: Source, error: Exception) -> PolymodalError:
+    """What is said of a checkpoint that cannot be loaded."""
+    if is_out_of_memory(error):
+        return NotEnoughMemory(f"{source.name} does not fit into memory. {SMALLER}")
+    kind, said, whole = type(error), _short(error), str(error)
+    config = source.folder / "config.json"
+    if "trust_remote_code" in whole:
+        return needs_code(source.name)
+    if "does not recognize this architecture" in whole or "Unrecognized model" in whole:
+        return ModelUnavailable(
+            f"{config}: this version of transformers does not know the model. A newer one may:"
+            " pip install -U transformers"
+        )
+    if source.code and not isinstance(error, USUAL):  # raises what it likes
+        return ModelUnavailable(
+            f"the code that comes with {source.name} failed ({kind.__name__}: {said})."
+        )
+    what = f"the checkpoint in {source.folder} cannot be loaded ({kind.__name__}: {said})"
+    if kind.__name__.startswith("StrictDataclass"):
+        what = f"{config} cannot be used ({said})"
+    elif kind.__module__.startswith(("safetensors", "pickle", "_pickle")):
+        what = f"the weights in {_files(source)} cannot be read ({said})"
+    return DamagedWeights(f"{what}. Copy or download it again.")
 
 
 @contextmanager
 def quietly(library: Any) -> Iterator[None]:
     """Without the library's progress and notes on stderr, which are put back as they were."""
     logging = library.utils.logging
+    # It tells of every layer, at every step; and accelerate imports it for other models too.
+    if (quantiser := getLogger("bitsandbytes")).level == NOTSET:
+        quantiser.setLevel(ERROR)
     with _QUIET:
         level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity(logging.CRITICAL)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polymodal.errors import ModelUnavailable, UsageError
+from polymodal.errors import DamagedWeights, ModelUnavailable, UsageError
 from polymodal.models.hub_families import Family
 from polymodal.models.messages import Conversation, ImagePart, Message, TextPart, VideoPart
 
@@ -79,6 +79,7 @@ class Writer:
         Raises:
             UsageError: the conversation has no form in this family.
             ModelUnavailable: the checkpoint brings no chat template, and its family has no form.
+            DamagedWeights: its chat template cannot be read.
         """
         images = tuple(
             part.image for m in conversation for part in m.parts if isinstance(part, ImagePart)
@@ -131,14 +132,24 @@ class Writer:
                 f"{self._name} brings no chat template, and its family has no prompt form that is"
                 " known here: use its instruction-tuned checkpoint."
             )
-        from jinja2 import TemplateError
+        from jinja2 import TemplateError, TemplateSyntaxError
 
         try:
-            return self._templated(conversation)
-        except TemplateError:
-            if conversation[0].role != "system":
-                raise
-            return self._templated(_folded(conversation))
+            try:
+                return self._templated(conversation)
+            except TemplateError:
+                if conversation[0].role != "system":
+                    raise
+                return self._templated(_folded(conversation))
+        except TemplateSyntaxError as error:
+            raise DamagedWeights(
+                f"the chat template of {self._name} cannot be read (line {error.lineno}: {error})."
+                " Copy or download it again."
+            ) from error
+        except TemplateError as error:
+            raise UsageError(
+                f"the chat template of {self._name} refuses this conversation: {error}"
+            ) from error
 
     def _templated(self, conversation: Conversation) -> str:
         messages = [{"role": m.role, "content": self._content(m)} for m in conversation]

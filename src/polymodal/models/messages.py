@@ -177,6 +177,12 @@ class GenerationOptions:
             raise UsageError(f"temperature must be 0 or more, not {self.temperature}.")
         if self.beams < 1:
             raise UsageError(f"beams must be 1 or more, not {self.beams}.")
+        for name in ("stop", "choices"):
+            given = getattr(self, name)
+            if isinstance(given, str):  # whose every letter would be one
+                raise UsageError(f"{name} is a tuple of texts, such as ({given!r},), not a text.")
+            if "" in given:
+                raise UsageError(f"an empty text in {name} means nothing.")
         if self.json_schema is not None and self.choices:
             raise UsageError("give a JSON Schema or choices to decode, not both.")
 
@@ -291,6 +297,8 @@ class GeneratorInfo:
         for part in given:
             if (kind := modality(part)) not in self.media:
                 raise UsageError(f"{self.model} takes {_words(self.media)}, no {kind}.")
+        if any(_media([m for m in conversation if m.role != "user"])):
+            raise UsageError("pictures and other media stand in what the user says.")
         if len(given) > self.max_media:
             raise UsageError(
                 f"{self.model} takes {self.max_media} picture(s) or other media at once,"

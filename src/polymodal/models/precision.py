@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -155,9 +154,6 @@ class Precision:
             )
         from transformers import BitsAndBytesConfig
 
-        logger = logging.getLogger("bitsandbytes")
-        if logger.level == logging.NOTSET:  # it tells of every layer, at every step
-            logger.setLevel(logging.ERROR)
         config = (
             BitsAndBytesConfig(load_in_8bit=True)
             if self.quantize == "8bit"

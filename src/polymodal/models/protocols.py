@@ -293,10 +293,13 @@ class ReadPage:
         lines: in any order; boxes in pixels of the picture as it was given, `page` is 1.
         rotation: degrees clockwise by which the picture has to be turned to be upright: 0, 90, 180
             or 270.
+        skew_degrees: by which lines at the upper and at the lower edge then still fall to the right
+            (or rise, below zero), as in a photograph that was not held straight.
     """
 
     lines: tuple[Line, ...]
     rotation: int = 0
+    skew_degrees: tuple[float, float] = (0.0, 0.0)
 
 
 @runtime_checkable

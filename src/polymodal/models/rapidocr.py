@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.Image import Resampling
 
 from polymodal.errors import MissingDependency, ModelUnavailable
 from polymodal.media.reading_order import turned
@@ -37,10 +39,24 @@ LONGEST_SIDE_PX = 2_000
 """A larger page is scaled down before anything else."""
 DETECTION_SIDE_PX = 1_600
 """Longer side at which lines are looked for; they are read at the page's own resolution."""
+SMALL_SIDE_PX, LARGER_SIDE_PX, MOST_ENLARGED = 320, 640, 3.0
+"""Of a picture whose shorter side is less than the first, small letters may not be found, as on a
+part of a screenshot; it is enlarged until that side is the second. Where they are found, they are
+read better at their own size."""
+_FINDS_MORE = 1.2
+_NO_LETTERS_PX = 200
+"""Longer side under which enlarged letters would be guesses."""
 _LEAST_SCORE = 0.5
 """RapidOCR's own: below it, a line is noise more often than text."""
 _TALL = 1.5
 """Height over width of a line that stands on end."""
+_LONG, _FEWEST_LONG, _FEWEST_FITTED = 3.0, 4, 8
+"""Widths in heights of lines that tell how a page is skewed, how many have to, and how many that
+it is skewed more below than above, as where it was photographed from the side."""
+_STRAY = 6.0
+"""Degrees from the median of a line that is another thing."""
+_LEAST_SKEW, _MOST_SKEW = 0.7, 20.0
+"""Degrees; less is how exactly corners are found, more is no photograph of a page."""
 _VOTERS = 16
 """Of the widest lines, which say whether a page is upside down."""
 _SURE = 0.9
@@ -170,16 +186,41 @@ def _open(threads: int, device: str) -> Any:
 
 
 def _read(engine: Any, image: Image.Image) -> ReadPage:
+    """A page; a small picture also enlarged, where that finds more."""
+    page = _read_at_size(engine, image)
+    longer, shorter = max(image.size), max(1, min(image.size))
+    scale = min(LARGER_SIDE_PX / shorter, DETECTION_SIDE_PX / longer, MOST_ENLARGED)
+    if shorter >= SMALL_SIDE_PX or longer < _NO_LETTERS_PX or scale <= 1:
+        return page
+    size = round(image.width * scale), round(image.height * scale)
+    larger = _read_at_size(engine, image.resize(size, Resampling.BICUBIC))
+    if _letters(larger) < _FINDS_MORE * _letters(page):
+        return page
+    x, y = image.width / size[0], image.height / size[1]
+    lines = [
+        replace(line, box=_rounded((left * x, top * y, right * x, bottom * y)))
+        for line in larger.lines
+        for left, top, right, bottom in [line.box]
+    ]
+    return replace(larger, lines=tuple(lines))
+
+
+def _letters(page: ReadPage) -> float:
+    """How many signs were read, each as far as the reader is sure of it."""
+    return sum(len(line.text) * line.score for line in page.lines)
+
+
+def _read_at_size(engine: Any, image: Image.Image) -> ReadPage:
     bgr = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
     height, width = bgr.shape[:2]
     rotation = 0
-    boxes, crops = _detect(engine, bgr)
+    boxes, crops, skew_degrees = _detect(engine, bgr)
     if _on_end(boxes):
         rotation = 90
-        boxes, crops = _detect(engine, _turned(bgr, rotation))
+        boxes, crops, skew_degrees = _detect(engine, _turned(bgr, rotation))
     if _upside_down(engine, crops):
         rotation += 180
-        boxes, crops = _detect(engine, _turned(bgr, rotation))
+        boxes, crops, skew_degrees = _detect(engine, _turned(bgr, rotation))
     if not crops:
         return ReadPage(())
     # Boxes are those of the upright page; they are given as the picture was given.
@@ -190,7 +231,7 @@ def _read(engine: Any, image: Image.Image) -> ReadPage:
         for box, text, score in zip(boxes, read.txts, read.scores, strict=True)
         if text.strip() and score >= _LEAST_SCORE
     )
-    return ReadPage(lines, rotation if lines else 0)
+    return ReadPage(lines, rotation, skew_degrees) if lines else ReadPage(())
 
 
 def _turned(bgr: Bgr, degrees: int) -> Bgr:
@@ -198,25 +239,54 @@ def _turned(bgr: Bgr, degrees: int) -> Bgr:
     return np.ascontiguousarray(np.rot90(bgr, -degrees // 90))
 
 
-def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr]]:
-    """Boxes of the lines of a page in its pixels, and the lines cut out."""
+def _detect(engine: Any, bgr: Bgr) -> tuple[list[Box], list[Bgr], tuple[float, float]]:
+    """Boxes of the lines of a page in its pixels, the lines cut out, and their skew."""
     from rapidocr.main import RapidOCRError
     from rapidocr.utils.process_img import map_boxes_to_original
 
     if min(bgr.shape[:2]) < 2:
-        return [], []
+        return [], [], (0.0, 0.0)
     image, record = engine.preprocess_img(bgr)
     try:
         crops, found = engine.detect_and_crop(image, record)
     except RapidOCRError:  # nothing on it
-        return [], []
+        return [], [], (0.0, 0.0)
     corners = map_boxes_to_original(found.boxes, record, *bgr.shape[:2])
     kept = [
         ((float(x.min()), float(y.min()), float(x.max()), float(y.max())), crop)
         for (x, y), crop in zip(corners.transpose(0, 2, 1), crops, strict=True)
         if min(crop.shape[:2]) > 1
     ]
-    return [box for box, _ in kept], [crop for _, crop in kept]
+    return (
+        [box for box, _ in kept],
+        [crop for _, crop in kept],
+        _skew_degrees(corners, bgr.shape[0]),
+    )
+
+
+def _skew_degrees(corners: NDArray[np.float32], height_px: int) -> tuple[float, float]:
+    """The slope of long lines at the upper and at the lower edge; 0 where there are too few to
+    tell, or none to speak of.
+
+    Args:
+        corners: of each line, clockwise from its upper left, shape (n, 4, 2).
+    """
+    along = corners[:, 1] - corners[:, 0]
+    lengths = np.hypot(*along.T)
+    long = lengths > _LONG * np.hypot(*(corners[:, 3] - corners[:, 0]).T)
+    if long.sum() < _FEWEST_LONG:
+        return 0.0, 0.0
+    degrees = np.degrees(np.arctan2(along[long, 1], along[long, 0]))
+    y, lengths = corners[long, :, 1].mean(axis=1), lengths[long]
+    fit = np.array([0.0, np.median(degrees)])
+    kept = np.abs(degrees - fit[1]) < _STRAY
+    if kept.sum() >= _FEWEST_FITTED and np.ptp(y[kept]) > 0.3 * height_px:
+        # A corner is as wrong on a short line as on a long one, which turns the short one more.
+        fit = np.polyfit(y[kept], degrees[kept], 1, w=lengths[kept])
+    edges = (float(fit[1]), float(fit[1] + fit[0] * height_px))
+    if max(map(abs, edges)) < _LEAST_SKEW or max(map(abs, edges)) > _MOST_SKEW:
+        return 0.0, 0.0
+    return round(edges[0], 2), round(edges[1], 2)
 
 
 def _on_end(boxes: Sequence[Box]) -> bool:

@@ -7,13 +7,14 @@ has to lie beside the weights: transformers would also fetch it from a repositor
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from polymodal.errors import ModelUnavailable
 
-__all__ = ["NOTHING", "Trust", "code_files", "needs_code"]
+__all__ = ["NOTHING", "Trust", "code_files", "needs_code", "watched"]
 
 NAMED = "auto_map"
 """Where a checkpoint's JSON files name the classes that come with it."""
@@ -40,10 +41,24 @@ class Trust:
 
     def runs_code_of(self, name: str) -> bool:
         """Whether the checkpoint was named."""
+        for opened in _WATCHING:
+            opened.append(name)
         return name in self.code
 
 
 NOTHING = Trust()
+_WATCHING: list[list[str]] = []
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """Names of the checkpoints that are opened meanwhile, by any thread; some more than once."""
+    opened: list[str] = []
+    _WATCHING.append(opened)
+    try:
+        yield opened
+    finally:
+        _WATCHING.remove(opened)
 
 
 def code_files(folder: Path) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class Measurement:
         precision: as `--dtype` and `--quantize` said: "bfloat16 4bit"; "" for the model's own.
         value, low, high: the score in 0..1 and its 95 % interval.
         count: items that it was measured on; `failed` are those that could not be, and count as
-            wrong.
+            wrong; `truncated` of these were cut off at `max_tokens`, 0 of what does not write.
         latency_ms: of one item, half of them are faster; `latency_p95_ms`: of the slow ones.
         memory_bytes: what loading took.
         data: the name of the data; `fingerprint` is of its content.
@@ -49,6 +49,8 @@ class Measurement:
     fingerprint: str
     date: str
     precision: str = ""
+    truncated: int = 0
+    max_tokens: int = 0
 
 
 def today() -> str:

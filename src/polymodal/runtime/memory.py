@@ -19,6 +19,8 @@ from polymodal.errors import UsageError
 __all__ = ["device_used", "free_bytes", "give_back", "host_used", "in_words", "parse_bytes", "trim"]
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+FEWEST_BYTES = 1_000_000
+"""Of a number alone: who writes 8 means no bytes."""
 CONTAINER = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -35,12 +37,13 @@ def parse_bytes(text: str) -> int:
         UsageError: it is no such size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
-    count = 0
+    count, least = 0, 1
     if found is not None:
         number, unit, binary = found.groups()
         power = list(UNITS).index(unit.lower())
         count = int(float(number) * (1024**power if binary else UNITS[unit.lower()]))
-    if count < 1:
+        least = 1 if unit else FEWEST_BYTES
+    if count < least:
         raise UsageError(f"{text!r} is no size of memory; write it as 8GB or 500MB.")
     return count
 

@@ -81,11 +81,11 @@ class Spending:
 
     def describe(self) -> str:
         """One line for a person; "" where nothing was asked."""
-        if not self.answers:
+        if not self.answers and not self.spent_usd:
             return ""
-        count = f"{self.answers} answer{'s' if self.answers > 1 else ''}"
+        count = f"{self.answers} answer{'' if self.answers == 1 else 's'}"
         if self.unpriced == self.answers and self.limit_usd is None:
-            return f"{count}; their price is not known"
+            return f"{count}; {'its' if self.answers == 1 else 'their'} price is not known"
         of = "" if self.limit_usd is None else f" of {_dollars(self.limit_usd)}"
         unknown = f" ({self.unpriced} without a known price)" if self.unpriced else ""
         return f"${self.spent_usd:.4f}{of} for {count}{unknown}"
@@ -149,17 +149,19 @@ class BudgetedGenerator:
         most = self._most(conversation, options)
         if not self._fits(most):
             raise self._refusal(most)
-        # Left early, it is charged for what was said, which then nobody counts.
+        # Left early or broken off, it is charged for what was said, which then nobody counts.
         outcome: Generation | PolymodalError | None = ModelError(
             self.info.model, "malformed", "a stream that was left"
         )
+        begun = False
         try:
             for piece in self._generator.stream(conversation, options):
                 if isinstance(piece, Generation):
                     outcome = piece
+                begun = True
                 yield piece
         except PolymodalError as error:
-            outcome = error
+            outcome = outcome if begun else error
             raise
         finally:
             self._spending.settle(most or 0.0, outcome)

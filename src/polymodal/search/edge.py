@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from polymodal.errors import CollectionDamaged, CollectionError, PolymodalError, StorageError
-from polymodal.profiling import profiled
+from polymodal.profiling import profiled, span
 from polymodal.results import Vector
 from polymodal.search import edge_payload
 from polymodal.search.edge_files import clone_shard
@@ -252,13 +252,14 @@ class EdgeStore:
                 with_payload=_selected(WHOLE),
                 with_vector=[IMAGE] if vectors else False,
             )
-            with _mapped(f"read the store in {self._folder}"):
+            with _mapped(f"read the store in {self._folder}"), span("store"):
                 records, offset = self._open.scroll(page)
             for record in records:
                 yield edge_payload.to_item(record)
             if offset is None:
                 return
 
+    @profiled("store")
     def count(self, filter: Filter | None = None) -> int:  # noqa: A002
         """See `Store.count`."""
         import qdrant_edge as edge
@@ -266,6 +267,7 @@ class EdgeStore:
         with _mapped(f"read the store in {self._folder}"):
             return self._open.count(edge.CountRequest(filter=condition(filter)))
 
+    @profiled("store")
     def optimize(self) -> bool:
         """Build the graph over everything and reclaim space; blocks the whole interpreter."""
         with _mapped(f"build the search graph in {self._folder}"):

@@ -199,8 +199,8 @@ class VideoIngest:
         self, file: Listed, video_id: str, timeline: Timeline, size_bytes: int
     ) -> list[Item]:
         about = [
-            {**(file.metadata or {}), **_about(file.path, scene, number, len(timeline.scenes))}
-            for number, scene in enumerate(timeline.scenes)
+            {**(file.metadata or {}), **_about(file.path, timeline, number)}
+            for number in range(len(timeline.scenes))
         ]
         names = self.learn(about)
         items = []
@@ -264,16 +264,20 @@ class VideoIngest:
         )
 
 
-def _about(path: str, scene: Scene, number: int, count: int) -> dict[str, Any]:
-    said = {"caption": scene.caption, "speech": scene.speech}
-    return {
+def _about(path: str, timeline: Timeline, number: int) -> dict[str, Any]:
+    scene = timeline.scenes[number]
+    about = {
         "video": Path(path).name,
         "scene": number + 1,
-        "scenes": count,
+        "scenes": len(timeline.scenes),
         "start_s": scene.start_s,
         "end_s": scene.end_s,
-        **{name: text for name, text in said.items() if text},
     }
+    if scene.caption:
+        about["caption"] = scene.caption
+    elif scene.blank and timeline.captioner is not None:
+        about["caption"] = ""  # described, and there is nothing to say: `_add` need not watch again
+    return {**about, "speech": scene.speech} if scene.speech else about
 
 
 def _item(

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from polymodal.errors import PolymodalError, UnsupportedMedia, UsageError
+from polymodal.media.blank import blank_color
 from polymodal.media.hashing import Content, content_of, digest_of
 from polymodal.media.limits import DEFAULT_STREAM_LIMITS, StreamLimits
 from polymodal.media.pictures import Limits, Together, open_picture, picture_name
@@ -32,10 +33,10 @@ from polymodal.runtime.recorded import recorded
 from polymodal.tasks.answering import AskedOf, Asking, Case, Outcome, by_captioner, by_text
 from polymodal.tasks.answering_generators import PLAIN, Manner, by_generator
 from polymodal.tasks.match import read_pairs
-from polymodal.tasks.picture_checks import BLANK, NEEDS_THINGS, is_blank
+from polymodal.tasks.picture_checks import asks_of_things, blank_evidence
 from polymodal.tasks.questions import Question, parse
 from polymodal.tasks.schemas import Schema
-from polymodal.tasks.showing import Hear, Shower, kind_of_media
+from polymodal.tasks.showing import Hear, Shower, is_pdf, kind_of_media
 
 __all__ = ["ask", "read_questions"]
 
@@ -56,10 +57,13 @@ class _Asked:
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """A picture as the model takes it."""
+    """A picture as the model takes it; `blank`: its color, where it shows nothing else.
+
+    Of a PDF, which is only read, there are no pixels.
+    """
 
     pixels: Pixels
-    is_blank: bool
+    blank: str | None
 
 
 class _Way(Protocol):
@@ -230,14 +234,24 @@ class _ByCaptioner:
                 " that writes, such as -m Qwen/Qwen2.5-VL-3B-Instruct or -m gemini:MODEL",
                 picture_name(source),
             )
+        if is_pdf(source):
+            return _Shown(np.zeros(0, np.uint8), None)
         picture = open_picture(source, target_px=captioner.image_size_px, limits=self.limits)
-        return _Shown(captioner.preprocess(picture.image), is_blank(picture.image))
+        blank = blank_color(picture.image) if self.asking.grounded else None
+        return _Shown(captioner.preprocess(picture.image), blank)
 
     def answer(self, asked: Sequence[tuple[_Asked, _Shown]]) -> list[Outcome]:
         started = time.perf_counter()
         outcomes: dict[int, Outcome] = {}
         looked: dict[int, Sight] = {}
-        seen = [place for place, (each, _) in enumerate(asked) if each.question.kind != "text"]
+        seen: list[int] = []
+        for place, (each, shown) in enumerate(asked):
+            is_read = each.question.kind == "text" or not shown.pixels.size
+            if shown.blank and not is_read and asks_of_things(each.question):
+                case = Case(each.image, each.question, self.open().provenance)
+                outcomes[place] = self.asking.unsure(case, blank_evidence([shown.blank]))
+            elif not is_read:
+                seen.append(place)
         pixels = {id(asked[place][1]): asked[place][1].pixels for place in seen}
         if pixels:
             looked = dict(zip(pixels, self.open().look(list(pixels.values())), strict=True))
@@ -246,24 +260,12 @@ class _ByCaptioner:
                 for place in seen
             ]
             answers = by_captioner(self.asking, self.open(), together)
-            blank = [asked[place][1].is_blank for place in seen]
-            founded = map(self._unless_blank, together, answers, blank)
-            outcomes = dict(zip(seen, founded, strict=True))
+            outcomes |= zip(seen, answers, strict=True)
         for place, (each, _) in enumerate(asked):
             if place not in outcomes:
                 outcomes[place] = by_text(self.asking, each.image, each.question)
         self._record(asked, outcomes, time.perf_counter() - started)
         return [outcomes[place] for place in range(len(asked))]
-
-    def _unless_blank(
-        self, asked: tuple[AskedOf, Sight, Question], answer: Outcome, blank: bool
-    ) -> Outcome:
-        """The answer, or none where the picture has nothing in it that it could be about."""
-        source, _, question = asked
-        unfounded = self.asking.grounded and blank and question.kind in NEEDS_THINGS
-        if not unfounded or not isinstance(answer, Answer) or not answer.candidates:
-            return answer
-        return self.asking.unsure(Case(source, question, answer.provenance), BLANK)
 
     def _record(
         self, asked: Sequence[tuple[_Asked, _Shown]], outcomes: dict[int, Outcome], latency_s: float
@@ -301,8 +303,10 @@ class _ByGenerator:
 
     def prepare(self, source: AskedOf) -> Any:
         shown = self.shower.show(source)
-        frames = shown.frames if self.asking.grounded else ()
-        return shown, [self.asking.texts.embedder.preprocess(frame) for frame in frames]
+        if not self.asking.grounded:
+            return shown, []
+        embedder = self.asking.texts.embedder
+        return shown.held_against_blank(), [embedder.preprocess(each) for each in shown.frames]
 
     def answer(self, asked: Sequence[tuple[_Asked, Any]]) -> list[Outcome]:
         vectors = self._embedded({id(prepared): prepared[1] for _, prepared in asked})

@@ -100,10 +100,12 @@ class _Work:
             self._flush()
 
     def _load(self, source: ImageInput) -> Pixels:
+        from polymodal.media.blank import refuse_blank
         from polymodal.media.pictures import open_picture
 
         target_px = self.captioner.image_size_px
         picture = open_picture(source, target_px=target_px, limits=self.limits)
+        refuse_blank(picture.image, picture.name)
         return self.captioner.preprocess(picture.image)
 
     def _describe(self, batch: Sequence[Pixels]) -> list[list[Said]]:
@@ -153,7 +155,7 @@ def caption(
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Caption | MediaError]]:
-    """Yield `(picture, caption)` for each picture, in order, lazily.
+    """Yield `(picture, caption)` for each picture, in order, lazily; of a blank one its error.
 
     Raises:
         UsageError: when the model knows none of the words of `options.about`.

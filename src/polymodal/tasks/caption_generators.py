@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from polymodal.errors import Attempt, InvalidAnswer, PolymodalError, UsageError
+from polymodal.media.blank import refuse_blank
 from polymodal.media.hashing import digest_of
 from polymodal.media.pictures import ImageInput, Limits, open_picture, picture_name
 from polymodal.models.messages import (
@@ -61,6 +62,7 @@ class _Work:
     def _load(self, source: ImageInput) -> tuple[ImageInput, Conversation]:
         target_px = self.generator.info.image_size_px
         picture = open_picture(source, target_px=target_px, limits=self.limits)
+        refuse_blank(picture.image, picture.name)  # before it costs anything
         part = ImagePart(picture.image, digest_of(source), picture_name(source))
         if self.generator.info.describes_bare and self.options == CaptionOptions():
             return source, [Message.user(part)]
@@ -113,7 +115,7 @@ def caption_by_generator(
     cache: Cache | None = None,
     journal: Journal | None = None,
 ) -> Iterator[tuple[ImageInput, Caption | PolymodalError]]:
-    """Yield `(picture, caption)` for each picture, in order, lazily.
+    """Yield `(picture, caption)` for each picture, in order, lazily; of a blank one its error.
 
     Args:
         generation: how to write; `own_options` by default. What would not come out the same again

@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from polymodal.errors import PolymodalError, UsageError
+from polymodal.errors import InvalidAnswer, ItemsFailed, PolymodalError, UsageError
 from polymodal.media.pictures import picture_name
 from polymodal.results import ItemError
 from polymodal.results_cascades import CascadeFit, CascadeReport, Decision, TierReport
@@ -37,6 +37,7 @@ class _Tally:
     asked: int = 0
     decided: int = 0
     failed: int = 0
+    first_failure: str = ""
     cached: int = 0
     seconds: float = 0.0
     usual_seconds: float = 0.0
@@ -51,7 +52,10 @@ class _Tally:
         self.seconds += seconds
         if not isinstance(outcome, Judged):
             self.failed += 1
+            self.first_failure = self.first_failure or str(outcome)
             self.usual_seconds += seconds
+            if isinstance(outcome, InvalidAnswer):  # of no use, and paid for
+                self.cost_usd += outcome.cost_usd or 0.0
             return
         self.cached += outcome.cached
         self.usual_seconds += outcome.seconds if outcome.cached else seconds
@@ -220,6 +224,7 @@ def fit_cascade(
 
     Raises:
         UsageError: too few cases, only one kind, or a target that is no share above a half.
+        ItemsFailed: too few cases are left that every tier judged; it names the tiers.
     """
     if not 0.5 < target < 1.0:
         raise UsageError(f"the target precision is a share from 0.5 to 1, such as 0.95: {target}.")
@@ -237,6 +242,8 @@ def fit_cascade(
             column.append(judged.score if isinstance(judged, Judged) else None)
         columns.append(column)
     used = [place for place in range(len(cases)) if place not in errors]
+    if errors and (lacking := _lacking([cases[place] for place in used])):
+        raise ItemsFailed(f"{lacking} {_failing(cascade, tallies)}")
     measured = _measured(cascade, tallies, columns, [cases[place] for place in used], used)
     cuts = choose(measured.scores, measured.labels, target)
     found = fit_report(measured, cuts, target)
@@ -265,7 +272,6 @@ def _measured(
     cases: Sequence[Labelled],
     used: Sequence[int],
 ) -> Measured:
-    _require_enough(cases)
     groups: dict[str, int] = {}
     for case in cases:
         groups.setdefault(_group(case), len(groups))
@@ -287,9 +293,27 @@ def _group(case: Labelled) -> str:
 def _require_enough(cases: Sequence[Labelled]) -> None:
     if any(case.label is None for case in cases):
         raise UsageError("fitting needs to know what is true of every case: give it a label.")
+    if lacking := _lacking(cases):
+        raise UsageError(lacking)
+
+
+def _lacking(cases: Sequence[Labelled]) -> str:
+    """What these cases lack to be fitted on; "" for nothing."""
     yes = sum(bool(case.label) for case in cases)
-    if len(cases) < FEWEST or not 0 < yes < len(cases):
-        raise UsageError(
-            f"fitting needs {FEWEST} cases or more, some true and some not; these are"
-            f" {len(cases)}, {yes} of them true."
-        )
+    if len(cases) >= FEWEST and 0 < yes < len(cases):
+        return ""
+    return (
+        f"fitting needs {FEWEST} cases or more that every tier judges, some true and some not;"
+        f" these are {len(cases)}, {yes} of them true."
+    )
+
+
+def _failing(cascade: Cascade, tallies: Sequence[_Tally]) -> str:
+    """Which tiers failed, how often, why at first, and what to do."""
+    told = [
+        f"The tier {tier.name!r} failed on {tally.failed} of {tally.asked} cases, at first with:"
+        f" {tally.first_failure.rstrip('.')}."
+        for tier, tally in zip(cascade.tiers, tallies, strict=True)
+        if tally.failed
+    ]
+    return " ".join([*told, "Mend that and fit again, or fit without that tier."])

@@ -19,7 +19,7 @@ from polymodal.errors import StorageError, UsageError
 from polymodal.tasks.policy import open_policy
 from polymodal.tasks.strict import Strict, nearest, parse_toml, shipped_names
 
-__all__ = ["Cascade", "Tier", "cascade_names", "open_cascade", "save_cascade"]
+__all__ = ["Cascade", "Tier", "cascade_names", "check_place", "open_cascade", "save_cascade"]
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -144,6 +144,24 @@ def open_cascade(cascade: str | os.PathLike[str] | Cascade) -> Cascade:
     if found.policy:
         open_policy(found.policy)
     return found
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that `save_cascade` could not write.
+
+    Raises:
+        StorageError: its folder is not there or not writable, or it is a folder itself.
+    """
+    file = Path(path)
+    reason = ""
+    if not file.parent.is_dir():
+        reason = f"there is no folder {file.parent}"
+    elif file.is_dir():
+        reason = "it is a folder"
+    elif not os.access(file if file.exists() else file.parent, os.W_OK):
+        reason = "permission denied"
+    if reason:
+        raise StorageError(f"cannot write the cascade {os.fspath(path)}: {reason}.")
 
 
 def save_cascade(cascade: Cascade, path: str | os.PathLike[str]) -> None:

@@ -76,7 +76,12 @@ def open_examples(
 
 
 def _opened(number: int, example: ExampleInput, info: GeneratorInfo, limits: Limits) -> Example:
-    source, question, answer = example
+    try:
+        source, question, answer = example
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"example {number} has to be three things: a picture, a question and its answer."
+        ) from error
     lacking = [
         name
         for name, value in (("picture", source), ("question", question), ("answer", answer))

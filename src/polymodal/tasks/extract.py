@@ -12,22 +12,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from polymodal.catalog.receipts import RECEIPT_MODEL, open_receipt_model
 from polymodal.errors import MediaError, MissingDependency, PolymodalError
 from polymodal.media.documents import DocumentInput
+from polymodal.media.hashing import Content, content_of
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.models.messages import GenerationOptions, Message, Part, TextPart
 from polymodal.models.protocols import Generator, Reader
-from polymodal.models.receipts.dates import calendar_day
+from polymodal.models.receipts.amounts import Amount
+from polymodal.models.receipts.dates import calendar_day, is_american
 from polymodal.models.receipts.layout import lay_out
 from polymodal.models.receipts.model import Found, ReceiptModel
 from polymodal.results import Provenance
 from polymodal.results_documents import Box, Extraction, FieldEvidence, Line, Reading
 from polymodal.runtime.cache import Cache
+from polymodal.runtime.cached import is_deterministic, through_cache
 from polymodal.tasks.fields import Field, fields_of, typed
 from polymodal.tasks.read import read, upright_lines
+from polymodal.tasks.receipt_pages import page_of, receipts_in
 from polymodal.tasks.receipt_rules import by_rule
 from polymodal.tasks.schemas import Schema, SchemaInput, as_schema
 from polymodal.tasks.showing import Shower
@@ -35,7 +40,8 @@ from polymodal.tasks.structured import OPTIONS, ask_for
 
 __all__ = ["Extractor", "extract"]
 
-NO_RECEIPT = "neither a date nor a total stands beside it, so this is taken for no receipt"
+VERB = "extract"
+NO_RECEIPT = "nothing beside it is a receipt's: no total, and no date with amounts"
 QUESTION = (
     "Fill in the data from the document. Use only what it says; a field that nothing in it"
     " supports is null."
@@ -81,16 +87,14 @@ class Extractor:
         made_by = Provenance(RECEIPT_MODEL, revision)
         return cls(wanted, model, made_by, generator, options, shower)
 
-    def fill(self, reading: Reading, source: DocumentInput | None = None) -> Extraction:
+    def fill(
+        self, reading: Reading, source: DocumentInput | None = None
+    ) -> Extraction | PolymodalError:
         """The data of one document that was read; `source` for its pages."""
-        if self.generator is None or not reading.lines:
+        if self.generator is None:
             return _by_model(self, reading)
-        shown: Sequence[Part] = ()
-        notes: tuple[str, ...] = ()
-        if self.shower is not None and source is not None:
-            pages = self.shower.show(source)
-            shown, notes = pages.parts, pages.notes
-        return _by_generator(self, self.generator, reading, shown, notes)
+        ((_, found),) = _said(self, self.generator, [(source, reading)])
+        return _extraction(self, self.generator, reading, found)
 
 
 def extract(
@@ -101,15 +105,118 @@ def extract(
     limits: Limits = DEFAULT_LIMITS,
     cache: Cache | None = None,
 ) -> Iterator[tuple[DocumentInput, Extraction | Exception]]:
-    """Yield `(source, extraction)` or `(source, MediaError)` for every document, in order."""
-    for source, reading in read(reader, sources, limits=limits, cache=cache):
+    """Yield `(source, extraction)`, or `(source, error)`, for every document, in order.
+
+    What a generator says of a document is kept in the cache, and it is asked of several at once.
+    """
+    readings = read(reader, sources, limits=limits, cache=cache)
+    generator = extractor.generator
+    if generator is None:
+        for source, reading in readings:
+            if isinstance(reading, Exception):
+                yield source, reading
+            else:
+                yield source, _by_model(extractor, reading)
+        return
+    asked = extractor.options
+    stream = through_cache(
+        cache if is_deterministic(generator.info, asked) else None,
+        readings,
+        lambda pairs: _said(extractor, generator, pairs),
+        verb=VERB,
+        model=generator.info.fingerprint,
+        parameters={
+            "question": QUESTION,
+            "schema": dict(extractor.schema.json_schema),
+            "generation": asked.to_dict(),
+        },
+        encode=lambda said: None if said is None else said.to_dict(),
+        decode=lambda _, value: _Said.of(value, extractor.schema),
+        content=_content,
+        at_most=generator.info.batch_size,
+    )
+    for (source, reading), found in stream:
         if isinstance(reading, Exception):
             yield source, reading
-            continue
-        try:
-            yield source, extractor.fill(reading, source)
-        except MediaError as error:
-            yield source, error
+        else:
+            assert not isinstance(found, Exception) or isinstance(found, PolymodalError), found
+            yield source, _extraction(extractor, generator, reading, found)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a generator said of a document; `data` is the schema's object."""
+
+    data: Any
+    json: Any
+    confidence: float | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is kept of it."""
+        return {"json": self.json, "confidence": self.confidence, "notes": self.notes}
+
+    @classmethod
+    def of(cls, value: Any, schema: Schema) -> _Said:
+        """The inverse: `schema` may have got other rules since."""
+        plain = value["json"]
+        return cls(schema.validate(plain), plain, value["confidence"], tuple(value["notes"]))
+
+
+Read: TypeAlias = tuple[Any, Reading | Exception]
+"""A document (None where only its text is there), and what was read of it."""
+
+
+def _content(read: Read) -> Content:
+    source, reading = read
+    if isinstance(reading, Exception):
+        raise MediaError("was not read")
+    return content_of(source).joined(reading.text)
+
+
+def _said(
+    extractor: Extractor, generator: Generator, pairs: Iterable[Read]
+) -> Iterator[tuple[Read, _Said | PolymodalError | None]]:
+    """What the generator says of each, several asked together; None without text to ask about."""
+    each = iter(pairs)
+    while batch := list(islice(each, generator.info.batch_size)):
+        outcomes: dict[int, _Said | PolymodalError | None] = {}
+        asked: dict[int, tuple[Message, tuple[str, ...]]] = {}
+        for place, pair in enumerate(batch):
+            try:
+                question = _question(extractor, *pair)
+            except MediaError as error:
+                outcomes[place] = error
+                continue
+            outcomes[place] = None
+            if question is not None:
+                asked[place] = question
+        conversations = [[message] for message, _ in asked.values()]
+        answers = (
+            ask_for(generator, conversations, extractor.schema, extractor.options) if asked else []
+        )
+        for (place, (_, notes)), answer in zip(asked.items(), answers, strict=True):
+            outcomes[place] = (
+                answer
+                if isinstance(answer, PolymodalError)
+                else _Said(answer.data, answer.json, answer.generation.confidence, notes)
+            )
+        yield from ((pair, outcomes[place]) for place, pair in enumerate(batch))
+
+
+def _question(
+    extractor: Extractor, source: DocumentInput | None, reading: Reading | Exception
+) -> tuple[Message, tuple[str, ...]] | None:
+    """What is asked of a document, and what is to be said about it; None without text."""
+    if isinstance(reading, Exception) or not reading.lines:
+        return None
+    shown: Sequence[Part] = ()
+    notes: tuple[str, ...] = ()
+    if extractor.shower is not None and source is not None:
+        pages = extractor.shower.show(source)
+        shown, notes = pages.parts, pages.notes
+    text = TextPart.read(reading.text, "the document")
+    return Message("user", (*shown, text, TextPart(QUESTION))), notes
 
 
 def _default() -> Any:
@@ -124,15 +231,23 @@ def _default() -> Any:
 
 def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extraction:
     """By the receipt model and the rules beside it."""
+    several = receipts_in(extractor.model, reading)
+    if several:
+        reading = page_of(reading, several[0])
     sheet = lay_out(upright_lines(reading), reading.pages, reading.rows)
     read_fields = extractor.model.read(sheet)
     ruled = by_rule(read_fields)
     found = {**read_fields.found, **ruled.found}
     chosen = read_fields.date
-    day = None if chosen is None else calendar_day(chosen, list(read_fields.dates))
+    day = None
+    if chosen is not None:
+        day = calendar_day(chosen, list(read_fields.dates), american=is_american(sheet))
     data: dict[str, Any] = {}
     problems = [note] if note else []
-    if unfounded := _unfounded(found):
+    if several:
+        pages = f"{', '.join(map(str, several[:-1]))} and {several[-1]}"
+        problems.append(f"pages {pages} are receipts of their own: this is page {several[0]}'s")
+    if unfounded := _unfounded(found, read_fields.amounts):
         found = {name: each for name, each in found.items() if name not in unfounded}
     if not reading.lines:
         problems.append("no text was found in the document")
@@ -165,9 +280,11 @@ def _by_model(extractor: Extractor, reading: Reading, note: str = "") -> Extract
     )
 
 
-def _unfounded(found: Mapping[str, Found]) -> list[str]:
-    """Fields of whoever wrote a document, where nothing else in it is a receipt's."""
-    if "date" in found or "total" in found:
+def _unfounded(found: Mapping[str, Found], amounts: Sequence[Amount]) -> list[str]:
+    """Fields of whoever wrote a document, where nothing else in it is a receipt's: a letter has a
+    date, too.
+    """
+    if "total" in found or ("date" in found and amounts):
         return []
     return [name for name in ("company", "address") if name in found]
 
@@ -188,30 +305,29 @@ def _value(field: Field, found: Mapping[str, Found], day: date | None) -> tuple[
     return value, ""
 
 
-def _by_generator(
+def _extraction(
     extractor: Extractor,
     generator: Generator,
     reading: Reading,
-    shown: Sequence[Part],
-    notes: tuple[str, ...],
-) -> Extraction:
-    """By a generator that is given text and pages; evidence is looked for in the lines then."""
-    text = TextPart.read(reading.text, "the document")
-    asked = Message("user", (*shown, text, TextPart(QUESTION)))
-    (answer,) = ask_for(generator, [[asked]], extractor.schema, extractor.options)
-    if isinstance(answer, PolymodalError):
-        return _by_model(extractor, reading, f"the generator gave no usable answer: {answer}")
-    data = answer.json if isinstance(answer.json, dict) else {"value": answer.json}
+    said: _Said | PolymodalError | None,
+) -> Extraction | PolymodalError:
+    """A generator's data with its evidence in the lines; or what there is without it."""
+    if said is None:
+        return _by_model(extractor, reading)
+    if isinstance(said, PolymodalError):
+        fields = fields_of(extractor.schema.json_schema)
+        if isinstance(said, MediaError) or not any(each.found for each in fields):
+            return said  # the receipt model could fill nothing
+        return _by_model(extractor, reading, f"the generator gave no usable answer: {said}")
+    data = said.json if isinstance(said.json, dict) else {"value": said.json}
     places = {name: _lines_with(value, reading.lines) for name, value in data.items()}
-    said = answer.generation.confidence
+    sure = 1.0 if said.confidence is None else said.confidence
     confidence: dict[str, float] = {}
-    problems: list[str] = list(notes)
+    problems: list[str] = list(said.notes)
     for name, value in data.items():
         supported = bool(places[name])
         # An answer that the document does not show is kept, but not believed.
-        confidence[name] = (
-            (1.0 if said is None else said) if supported and value is not None else 0.0
-        )
+        confidence[name] = sure if supported and value is not None else 0.0
         if value is not None and not supported and not isinstance(value, (dict, list, bool)):
             problems.append(f"{name}: no line of the document shows {value!r}")
     info = generator.info
@@ -222,7 +338,7 @@ def _by_generator(
         _evidence({name: lines for name, lines in places.items() if lines}, reading),
         tuple(problems),
         Provenance(info.model, info.revision, (QUESTION,)),
-        answer.data,
+        said.data,
     )
 
 

@@ -210,6 +210,7 @@ class GeneratorJudge:
                 f"{self.generator.info.model}: {why} ({reason})",
                 reason,
                 (Attempt(answer.text, answer.finish_reason, why),),
+                answer.cost_usd,
             )
         sure = _probability(answer, alone=len(words) == 1)
         # What runs on this machine has no price and needs none.

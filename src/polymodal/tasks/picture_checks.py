@@ -7,8 +7,8 @@ taken together; the evidence names the moment that shows the answer best.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,14 +20,10 @@ from polymodal.tasks.grounding import anywhere, margins, moved
 from polymodal.tasks.questions import Question
 from polymodal.tasks.statements import alternatives, others, statement
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 __all__ = [
-    "BLANK",
     "DIGITS",
-    "NEEDS_THINGS",
-    "is_blank",
+    "asks_of_things",
+    "blank_evidence",
     "moved_by_picture",
     "picture_evidence",
     "seen_in",
@@ -36,17 +32,31 @@ __all__ = [
 
 DIGITS = 4
 """Of the probabilities that results show."""
-NEEDS_THINGS = {"object", "count", "place"}
-"""Kinds of questions to which a blank picture has no answer."""
-BLANK = Evidence("picture", "the picture is blank: it has one flat color", supports=False)
-FLAT = 4
-"""Levels of 255 by which a channel of a blank picture varies at most."""
+ITSELF = frozenset({
+    "background", "blank", "frame", "image", "page", "paper", "photo", "photograph", "picture",
+    "scene", "screen", "sheet",
+})  # fmt: skip
+"""What a question about the picture itself names, not about what is in it."""
+_IN_IT = re.compile(r"\b(?:in|on) (?:the|this|that|a) \w+")
 
 
-def is_blank(image: Image.Image) -> bool:
-    """Whether a picture is of one flat color, as an empty page is."""
-    pixels = np.asarray(image.convert("RGB"))
-    return bool((np.ptp(pixels, axis=(0, 1)) <= FLAT).all())
+def asks_of_things(question: Question) -> bool:
+    """Whether a blank picture has no answer: all but its own color, and whether it is blank.
+
+    Nor is there a "no" to "Is there a dog?": a black frame or a failed scan does not show that.
+    """
+    if question.kind == "color":
+        return question.subject not in ITSELF
+    if question.kind == "other":
+        return ITSELF.isdisjoint(_IN_IT.sub("", question.wording).split())
+    return True
+
+
+def blank_evidence(colors: Sequence[str], kind: str = "picture") -> Evidence:
+    """Why there is no answer; `colors` as `#rrggbb`, of a picture or of frames or pages."""
+    which = "pictures are" if kind == "pictures" else f"{kind} is"
+    told = ", ".join(dict.fromkeys(colors))
+    return Evidence("picture", f"the {which} blank: one even color, {told}", supports=False)
 
 
 def seen_in(

@@ -33,6 +33,9 @@ _IN_PICTURE = re.compile(
     r"(?:in|on) (?:the|this|that) (?:picture|image|photo|photograph|scene|shot)"
     r"|(?:shown|visible|depicted) here|please)$"
 )
+_PRONOUN = re.compile(r"^((?:what|where) (?:is|are)) (she|he|they)\b")
+_MEANT = {"she": "the woman", "he": "the man", "they": "the people"}
+"""Whom a pronoun means in a question that nothing came before."""
 _ARTICLE = r"(?:the |a |an |this |that |these |those |his |her |their |its )?"
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "puppies": "puppy",
@@ -85,6 +88,7 @@ def parse(text: str) -> Question:
     if any(pattern.search(asked) for pattern in _SCENE):
         return Question(text, "scene", asked)
     asked = _IN_PICTURE.sub("", asked)
+    asked = _PRONOUN.sub(lambda found: f"{found[1]} {_MEANT[found[2]]}", asked)
     for pattern, make in _FORMS:
         if (found := pattern.match(asked)) and (question := make(text, found)) is not None:
             return question

@@ -15,7 +15,7 @@ from polymodal.media.documents import DocumentInput, Page, open_pages
 from polymodal.media.limits import DEFAULT_LIMITS, Limits
 from polymodal.media.pdf import DPI
 from polymodal.media.pictures import picture_name
-from polymodal.media.reading_order import reading_order, turned
+from polymodal.media.reading_order import levelled, reading_order, turned
 from polymodal.models.protocols import Reader, ReadPage
 from polymodal.results import Provenance
 from polymodal.results_documents import Line, PageInfo, Reading
@@ -24,7 +24,7 @@ from polymodal.runtime.cached import through_cache
 
 __all__ = ["read", "upright_lines"]
 
-ORDER = "1"
+ORDER = "2"
 """Version of the reading order: a cached reading of another is read again."""
 
 Outcome = Reading | MediaError
@@ -147,7 +147,9 @@ def _result(document: _Document, who: Provenance) -> Outcome:
         boxes = [
             turned(line.box, page.width_px, page.height_px, found.rotation) for line in found.lines
         ]
-        order, numbers = reading_order(boxes, [line.text for line in found.lines])
+        height_px = page.height_px if found.rotation in {0, 180} else page.width_px
+        level = levelled(boxes, found.skew_degrees, height_px)
+        order, numbers = reading_order(level, [line.text for line in found.lines])
         lines += [replace(found.lines[index], page=page.number) for index in order]
         first = rows[-1] + 1 if rows else 0
         rows += [first + number for number in numbers]

@@ -14,21 +14,17 @@ from collections.abc import Sequence
 
 from polymodal.models.receipts.model import Found, ReceiptFields, tidy_address
 from polymodal.models.receipts.pieces import Piece, pieces_of
-from polymodal.models.receipts.words import LINE_WORDS
+from polymodal.models.receipts.words import LINE_WORDS, US_STATES
 from polymodal.results_documents import Line
 
 __all__ = ["address_by_pattern"]
 
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
-    "NM|NY|NC|ND|OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
-)
 _POSTCODES = (
     # Royal Mail: the inward part never holds C, I, K, M, O or V.
     r"[A-Z]{1,2}\d[A-Z\d]?\s?\d[ABD-HJLNP-UW-Z]{2}",
     # Canada Post: neither D, F, I, O, Q nor U, and neither W nor Z in front.
     r"[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z]\s?\d[ABCEGHJ-NPRSTV-Z]\d",
-    rf"(?:{_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?",
+    rf"(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?",
     r"(?:NSW|VIC|QLD|TAS|ACT)\.?,?\s+\d{4}",
 )
 _COUNTRY = r"U\.?K|United Kingdom|England|Scotland|Wales|U\.?S\.?A|Canada|Australia"
@@ -70,8 +66,10 @@ def address_by_pattern(fields: ReceiptFields) -> Found | None:
         match = _POSTCODE.search(last)
         if match is None or not _is_part(piece, taken):
             continue
-        if (start := _start(pieces, end, taken)) is not None:
-            chosen = pieces[start : end + 1]
+        # Beside it, in another column, may stand somebody else.
+        column = [each for each in pieces[: end + 1] if _over(each, piece)]
+        if (start := _start(column, len(column) - 1, taken)) is not None:
+            chosen = column[start:]
             before = [each.text for each in chosen[:-1]] + [last[: match.start()]]
             # The postcode as it stands: its digits are not misread letters.
             text = f"{tidy_address(' '.join(before))} {last[match.start() :].strip(' ,;:')}"
@@ -80,6 +78,12 @@ def address_by_pattern(fields: ReceiptFields) -> Found | None:
                 return None
             return Found(text, round(min(line.score for line in lines), 4), lines)
     return None
+
+
+def _over(piece: Piece, other: Piece) -> bool:
+    """Whether they share a part of the page's width."""
+    left, right = piece.cells[0].left, piece.cells[-1].right
+    return left < other.cells[-1].right and other.cells[0].left < right
 
 
 def _before_telephone(text: str) -> str:

@@ -56,17 +56,14 @@ def as_schema(source: SchemaInput) -> Schema:
     if isinstance(source, type) and hasattr(source, "model_json_schema"):
         return _of_pydantic(source)
     raise UsageError(
-        f"{_called(source)} is no schema: pass a pydantic model class, a JSON Schema, or its file."
+        f"{_named(source)} is no schema: pass a pydantic model class, a JSON Schema, or its file."
     )
 
 
-def _called(source: object) -> str:
-    """By its name in the code: `repr` gives a function's address in memory."""
-    if isinstance(source, type):
-        return f"the class {source.__qualname__}"
-    if name := getattr(source, "__qualname__", ""):
-        return f"the function {name}"
-    return f"an object of the class {type(source).__qualname__}"
+def _named(source: object) -> str:
+    """What it was, for a message: of a function or a class its name, not where it lies."""
+    name = getattr(source, "__qualname__", None)
+    return repr(source) if name is None else f"{getattr(source, '__module__', '')}.{name}"
 
 
 def _of_pydantic(model: Any) -> Schema:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from polymodal.errors import MissingDependency, ModelUnavailable, UnsupportedMedia
+from polymodal.media.blank import blank_color
 from polymodal.media.containers import SOUND_EXTENSIONS, VIDEO_EXTENSIONS
 from polymodal.media.documents import open_pages
 from polymodal.media.hashing import digest_of
@@ -36,7 +37,7 @@ from polymodal.results_speech import Transcript
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Hear", "MediaKind", "Shower", "Shown", "kind_of_media"]
+__all__ = ["Hear", "MediaKind", "Shower", "Shown", "is_pdf", "kind_of_media"]
 
 MediaKind = Literal["picture", "pictures", "document", "video", "recording"]
 Hear: TypeAlias = Callable[[Any], Transcript]
@@ -66,6 +67,7 @@ class Shown:
         times_s: of a video's frames, from its start.
         heard: what was said in it, as lines.
         notes: what was left out, a sentence each.
+        blank: the colors of all pictures that the model is shown, where these show nothing else.
         embeddings: of `frames`, for the check, shape (frames, dimension).
     """
 
@@ -76,11 +78,21 @@ class Shown:
     times_s: tuple[float, ...] = ()
     heard: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
     embeddings: Vector | None = None
 
     def with_embeddings(self, vectors: Vector | None) -> Shown:
         """The same, with the vectors of its frames."""
         return replace(self, embeddings=vectors)
+
+    def held_against_blank(self) -> Shown:
+        """The same, and whether there is nothing to see."""
+        pictures: list[Image.Image] = []
+        for part in self.parts:
+            pictures += [part.image] if isinstance(part, ImagePart) else ()
+            pictures += part.frames if isinstance(part, VideoPart) else ()
+        colors = [color for each in pictures if (color := blank_color(each)) is not None]
+        return replace(self, blank=tuple(colors)) if len(colors) == len(pictures) else self
 
 
 def kind_of_media(source: Any) -> MediaKind:
@@ -93,7 +105,7 @@ def kind_of_media(source: Any) -> MediaKind:
     head = _head(source)
     if (form := picture_format(head)) is not None:
         return "document" if form == "TIFF" else "picture"
-    if b"%PDF-" in head:
+    if is_pdf(source):
         return "document"
     if head and suffix in VIDEO_EXTENSIONS:
         return "video"
@@ -103,6 +115,11 @@ def kind_of_media(source: Any) -> MediaKind:
     if meaning.endswith("video"):
         return "video"
     return "recording" if meaning.endswith("recording") else "picture"
+
+
+def is_pdf(source: Any) -> bool:
+    """By the content's first bytes: a viewer, too, takes some before the header."""
+    return b"%PDF-" in _head(source)
 
 
 def _head(source: Any) -> bytes:

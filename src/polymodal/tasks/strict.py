@@ -86,7 +86,9 @@ def _reason(detail: Any, model: type[BaseModel], missing: Mapping[str, str]) -> 
     if where in missing:
         return f"{where}: {missing[where]}"
     message = "is missing" if detail["type"] == "missing" else detail["msg"]
-    message = message.removeprefix("Value error, ").replace("valid tuple", "list in [ ]")
+    message = (
+        message.removeprefix("Value error, ").replace("valid tuple", "list in [ ]").rstrip(".")
+    )
     return f"{where}: {message}" if where else str(message)
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
+from polymodal.models.receipts.amounts import MONEY
 from polymodal.models.wording import split_words
 
 __all__ = ["Found", "TextLine", "find_in_lines", "supported"]
@@ -55,7 +57,7 @@ class Found:
 
 
 _MONEY = re.compile(
-    r"(?:(?:rm|rs|usd|eur|gbp|inr|sgd|myr|[$€£₹¥])\s?\.?\s?)?-?\d{1,3}(?:[ ,]\d{3})*[.,]\d{2}(?!\d)"
+    rf"(?:{MONEY.pattern})"
     r"|(?:rm|rs|usd|eur|gbp|inr|[$€£₹¥])\s?\.?\s?\d+(?:[.,]\d+)?|\b\d+(?:[.,]\d{1,2})?\s?[$€£₹¥]",
     re.IGNORECASE,
 )
@@ -92,12 +94,17 @@ _SMALL = {
 _MEANS = {
     "phone": {"phone", "tel", "telephone", "hp", "mobile", "contact"},
     "number": {"number", "no", "num", "nr", "#"},
+    **dict.fromkeys(("invoice", "receipt", "bill"), ("invoice", "inv", "receipt", "bill")),
     "tax": {"tax", "gst", "vat", "sst"},
     "cash": {"cash", "paid", "tendered", "payment"},
     "total": {"total", "amount due", "grand total", "balance due"},
     "due": {"due", "payable"},
     "company": {"company", "sdn", "bhd", "ltd", "inc", "gmbh", "llc", "enterprise", "trading"},
 }
+_NUMBERED = {"invoice", "receipt", "bill"}
+"""Of these, an invoice's number is asked for; its total is just the total."""
+_PICTURED = {"jersey", "shirt", "sign", "bus", "train"}
+"""What wears a number without saying what it is."""
 _APART = {"fax", "expire", "expires"}
 """Signs of a kind that are one of several: the only number or date there need not be theirs."""
 _OF_ALL = {"company", "store", "shop", "merchant", "seller", "vendor", "restaurant", "business",
@@ -168,6 +175,9 @@ class _Value:
 def _keys(words: Sequence[str], kind: str) -> list[str]:
     """The words of a question that may stand beside the answer."""
     kept = [word for word in words if word not in _SMALL and word not in _ALL]
+    if kind == "number":
+        signs = _KINDS[kind][1]
+        kept = [a for a, b in pairwise(words) if a in _NUMBERED and b in signs] + kept
     if kind == "amount":
         kept = [word for word in kept if word not in {"amount", "price", "cost", "costs", "much"}]
     if kind == "phone":
@@ -180,13 +190,15 @@ def _keys(words: Sequence[str], kind: str) -> list[str]:
 def _valued(kind: str, keys: Sequence[str], lines: Sequence[TextLine]) -> Found | None:
     """A value of the kind beside the keys; without a key in the lines, the only one there is."""
     pattern = _KINDS[kind][0]
-    plain_keys = [key for key in keys if key not in {"jersey", "shirt", "sign", "bus", "train"}]
+    plain_keys = list(keys)
     if kind in {"phone", "date", "time"}:
         plain_keys = [key for key in plain_keys if key not in _OF_ALL] or plain_keys
     total = "total" in plain_keys and "subtotal" not in plain_keys
     values: list[_Value] = []
     for line in lines:
         share = _holds(plain_keys, line.text)
+        if kind == "number" and share <= HALF:
+            values += _directly_behind(plain_keys, line)
         if share <= HALF or (total and _NOT_TOTAL.search(line.text)):
             continue
         ends = [match.end() for key in plain_keys for match in _found(key, line.text)[:1]]
@@ -195,7 +207,7 @@ def _valued(kind: str, keys: Sequence[str], lines: Sequence[TextLine]) -> Found 
         values += _beside(line, share, pattern, lines, after)
     if values:
         return _best(values, total=total)
-    named = set(plain_keys) - (_KINDS[kind][1] - _APART) - _OF_ALL
+    named = set(plain_keys) - (_KINDS[kind][1] - _APART) - _OF_ALL - _PICTURED
     if kind != "amount" and not named:
         return _only(kind, pattern, lines)
     return None
@@ -225,6 +237,18 @@ def _beside(
         ):
             if matches := list(pattern.finditer(other.text)):
                 return [_Value(matches[-1].group().strip(), other, line, share * fits)]
+    return []
+
+
+def _directly_behind(keys: Sequence[str], line: TextLine) -> list[_Value]:
+    """A number just behind the thing whose number it is: "Table 12"."""
+    things = [key for key in keys if key not in _KINDS["number"][1]]
+    if len(things) != 1:
+        return []
+    for key in _found(things[0], line.text):
+        match = _NUMBER.match(line.text[key.end() :].lstrip(" :.-"))
+        if match and not _MONEY.match(match.group()):
+            return [_Value(match.group().strip(), line, line, 0.9)]
     return []
 
 

@@ -2,7 +2,7 @@
 
 Notable: pictures and sound are read in two passes over the file, each a stream; the vectors are of
 the embedder's space, so a scene is found like any picture. A model that is not there leaves its
-field empty and a note; the others answer.
+field empty and a note; the others answer. A black scene is a scene, and nobody is asked about it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from PIL import Image
 
 from polymodal.errors import MediaError, MissingDependency, ModelUnavailable
+from polymodal.media.blank import blank_color
 from polymodal.media.containers import StreamInput
 from polymodal.media.limits import DEFAULT_LIMITS, DEFAULT_STREAM_LIMITS, StreamLimits
 from polymodal.media.moments import moment_path
@@ -117,7 +118,11 @@ def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
     notes: list[str] = []
     transcript = _heard(watcher, source, video, notes)
     segments = transcript.segments if transcript else ()
-    captions, described_by = _described(watcher, video.name, cuts, notes)
+    pictures = [_picture(video.name, cut) for cut in cuts]
+    colors = [blank_color(picture) for picture in pictures]
+    seen = [number for number, color in enumerate(colors) if color is None]
+    said, described_by = _described(watcher, [pictures[number] for number in seen], notes)
+    captions = dict(zip(seen, said, strict=True))
     scenes = tuple(
         Scene(
             start_s=round(cut.start_s, 3),
@@ -125,11 +130,12 @@ def watch_one(watcher: Watcher, source: StreamInput) -> Timeline:
             picture_s=round(cut.picture.time_s, 3),
             thumbnail=cut.picture.jpeg,
             vector=cut.picture.vector,
-            caption=said.text if said else None,
+            caption=found.text if (found := captions.get(number)) else None,
             speech=_said_during(cut, segments),
-            caption_fit=said.fit if said else None,
+            caption_fit=found.fit if found else None,
+            blank=number not in captions,
         )
-        for cut, said in zip(cuts, captions, strict=True)
+        for number, cut in enumerate(cuts)
     )
     return Timeline(
         input=video.name,
@@ -188,16 +194,16 @@ def _heard(
 
 
 def _described(
-    watcher: Watcher, name: str, cuts: Sequence[Cut], notes: list[str]
+    watcher: Watcher, pictures: Sequence[Image.Image], notes: list[str]
 ) -> tuple[Sequence[CaptionCandidate | None], Provenance | None]:
-    """Captions in the order of the scenes, and whose they are."""
-    unknown = [None] * len(cuts)
+    """Captions in the order of the scenes' pictures, and whose they are."""
+    unknown = [None] * len(pictures)
     if watcher.captioner is None:
         notes.append("caption: not asked for")
         return unknown, None
     try:
         captioner = watcher.captioner()
-        return captioner.caption([_picture(name, cut) for cut in cuts]), captioner.provenance
+        return captioner.caption(pictures) if pictures else (), captioner.provenance
     except (MissingDependency, ModelUnavailable) as error:
         notes.append(f"caption: {error}")
         return unknown, None

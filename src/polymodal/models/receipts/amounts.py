@@ -2,7 +2,8 @@
 
 Notable: candidates are values, not places: a total that is printed three times is one candidate
 with the evidence of all three. Arithmetic is part of the evidence: what is paid less the change,
-the sum before rounding plus the rounding, the subtotal plus the tax.
+the sum before rounding plus the rounding, the subtotal plus the tax. Thousands are apart as they
+are anywhere: 1,250.30, 1.250,30, 1'250.30, 1 250,30, 1,24,500.00.
 """
 
 from __future__ import annotations
@@ -15,13 +16,25 @@ from polymodal.models.receipts.dates import DateFound
 from polymodal.models.receipts.layout import Cell, Sheet
 from polymodal.models.receipts.words import AMOUNT_WORDS
 
-__all__ = ["AMOUNT_FEATURES", "Amount", "amount_features", "by_value", "find_amounts"]
+__all__ = ["AMOUNT_FEATURES", "MONEY", "Amount", "amount_features", "by_value", "find_amounts"]
 
-_MONEY = re.compile(
-    r"(?<![\d.,:/])(?P<sign>-\s?)?(?P<unit>RM|MYR|USD|SGD|S\$|US\$|[$€£₹¥])?\s?(?P<minus>-)?\s?"
-    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,7})\s?[.,]\s?(?P<cents>\d{2})(?![\d%])(?!\s?%)(?![.,:/]\d)",
+MONEY = re.compile(
+    r"(?<!\d)(?<!\d[.,:/'])(?P<sign>-\s?)?"
+    r"(?:(?P<unit>RM|MYR|USD|SGD|EUR|GBP|CHF|S\$|US\$|R\$|[$€£₹¥])?\s?(?P<minus>-)?\s?"
+    r"(?P<whole>\d{1,3}(?:[.,']\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}"
+    # After a blank, thousands go with a decimal comma or a unit before them: "2 125.00" is two.
+    r"|(?(unit)\d{1,3}(?: \d{3})+|\d{1,3}(?: \d{3})+(?=\s?,))|\d{1,7})\s?[.,]\s?(?P<cents>\d{2})"
+    r"|(?P<coin>[¥₹₩₫]|JPY|KRW|(?<![^\W\d_])(?:Rs\.?|Rp\.?))\s?"
+    r"(?P<round>\d{1,3}(?:[.,]\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,8})(?:/-)?)"
+    r"(?![\d%])(?!\s?%)(?![.,:/]\d)",
     re.IGNORECASE,
 )
+"""An amount: with two decimals, or behind a unit that often goes without."""
+_SAVED = re.compile(
+    r"\b(?:total|you|your)\W+(?:\w+\W+)?(?:sav(?:ed?|ings?)|disc(?:ount)?s?|points?)\b|\bsavings?\b",
+    re.IGNORECASE,
+)
+"""A row about what was not paid."""
 _ROUNDING_CENTS = 5
 _PAIR = ("total", "grand", "rounded", "due", "including")
 
@@ -44,6 +57,7 @@ class Amount:
     Attributes:
         cents: its value in hundredths; negative for a reduction.
         text: as printed.
+        is_round: it stands there without hundredths.
         words: the row's other text, or that of the row above where there is none.
     """
 
@@ -54,10 +68,11 @@ class Amount:
     words: str
     above: str
     kinds: frozenset[str]
+    is_round: bool = False
 
 
 def find_amounts(sheet: Sheet, dates: Sequence[DateFound]) -> list[Amount]:
-    """Every amount with two decimals that is not part of a date, in reading order."""
+    """Every amount that is not part of a date, in reading order."""
     found = []
     for number, row in enumerate(sheet.rows):
         spans = [(cell, match) for cell in row for match in _matches(cell, dates)]
@@ -67,19 +82,21 @@ def find_amounts(sheet: Sheet, dates: Sequence[DateFound]) -> list[Amount]:
         above = _without_amounts(sheet.rows[number - 1]) if number else ""
         kinds = frozenset(name for name, pattern in AMOUNT_WORDS.items() if pattern.search(words))
         for cell, match in spans:
-            cents = int(match["whole"].replace(",", "")) * 100 + int(match["cents"])
+            whole = re.sub(r"\D", "", match["whole"] or match["round"])
+            cents = int(whole) * 100 + int(match["cents"] or 0)
             if match["sign"] or match["minus"]:
                 cents = -cents
-            unit = (match["unit"] or "").upper()
-            found.append(Amount(cents, match[0].strip(), unit, cell, words, above, kinds))
+            unit = (match["unit"] or match["coin"] or "").upper()
+            text, is_round = match[0].strip(), match["cents"] is None
+            found.append(Amount(cents, text, unit, cell, words, above, kinds, is_round))
     return found
 
 
 def by_value(amounts: Sequence[Amount]) -> dict[int, list[Amount]]:
-    """Amounts that could be a total, by value: none below zero."""
+    """Amounts that could be a total, by value: none below zero, nor what was saved."""
     values: dict[int, list[Amount]] = {}
     for amount in amounts:
-        if amount.cents >= 0:
+        if amount.cents >= 0 and not _SAVED.search(amount.words):
             values.setdefault(amount.cents, []).append(amount)
     return values
 
@@ -172,10 +189,10 @@ def _matches(cell: Cell, dates: Sequence[DateFound]) -> list[re.Match[str]]:
     taken = [found.span for found in dates if found.cell is cell]
     return [
         match
-        for match in _MONEY.finditer(cell.text)
+        for match in MONEY.finditer(cell.text)
         if not any(match.start() < end and start < match.end() for start, end in taken)
     ]
 
 
 def _without_amounts(row: Sequence[Cell]) -> str:
-    return " ".join(_MONEY.sub(" ", cell.text) for cell in row)
+    return " ".join(MONEY.sub(" ", cell.text) for cell in row)

@@ -1,18 +1,29 @@
 """Dates as receipts print them: found, tidied, and turned into calendar days.
 
 Notable: the printed text is kept beside the day, since 03/04/2018 is March or April depending on
-where it was printed; another date of the document may tell, and otherwise the day comes first.
+where it was printed; another date of the document may tell, or an American address, and otherwise
+the day comes first.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from polymodal.models.receipts.layout import Cell, Sheet
+from polymodal.models.receipts.words import US_STATES
 
-__all__ = ["DATE_FEATURES", "DateFound", "calendar_day", "date_features", "find_dates"]
+__all__ = [
+    "DATE_FEATURES",
+    "DateFound",
+    "calendar_day",
+    "date_features",
+    "find_dates",
+    "is_american",
+    "of_the_receipt",
+]
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MALAY = {"mac": 3, "mei": 5, "ogo": 8, "okt": 10, "dis": 12, "jun": 6, "jul": 7}
@@ -26,7 +37,10 @@ _PATTERNS = (
         "ymd",
         rf"(?<!\w)(?P<a>2[0Oo]{_DIGIT}{{2}}){_SEP}(?P<b>{_DIGIT}{{1,2}}){_SAME}(?P<c>{_DIGIT}{{1,2}})",
     ),
-    ("dmy", rf"(?<![\w.])(?P<a>{_DIGIT}{{1,2}}){_SEP}(?P<b>{_DIGIT}{{1,2}}){_SAME}(?P<c>{_YEAR})"),
+    (
+        "dmy",  # also stuck to the time before it
+        rf"(?:(?<![\w.])|(?<=\d[AP]M))(?P<a>{_DIGIT}{{1,2}}){_SEP}(?P<b>{_DIGIT}{{1,2}}){_SAME}(?P<c>{_YEAR})",
+    ),
     (
         "text",
         rf"(?<!\w)(?P<a>{_DIGIT}{{1,2}})[\s\-./,]*(?P<b>{_MONTH})[a-z]*[\s\-./,']*(?P<c>{_YEAR})",
@@ -49,6 +63,18 @@ _NUMERIC = {"dmy", "broken", "compact dmy"}
 _TIME = re.compile(r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?\s?(?:[ap]m)?", re.IGNORECASE)
 _DATE_WORD = re.compile(r"(?<![^\W\d_])(?:date|tarikh|dt|bizdate|datum|fecha)(?![^\W\d_])", re.I)
 _OTHER_WORD = re.compile(r"expir|valid|due|until|before|period|member|birth|from|to\b|print", re.I)
+_OF_SOMETHING_ELSE = re.compile(
+    r"(?<![^\W\d_])(?:expir\w*|exp|valid\w*|until|through|due|pay(?:able)? by|best before|use by|"
+    r"birth|dob|since|period|arriv\w*|depart\w*|check[\s-]?(?:in|out)|g[üu]ltig\w*|f[äa]llig\w*|"
+    r"zahlbar)[^\d]{0,15}$",
+    re.IGNORECASE,
+)
+"""What just before a date says that nothing was bought or billed on that day."""
+_AMERICAN = re.compile(
+    rf"\w,\s*(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
+    rf"|[^\W\d_]{{3,}}\s(?!ID|OR|IN|DE|OK|ME|HI|CO)(?:{US_STATES})\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
+)
+"""A place, its state and its number; without the comma "CASHIER ID 12345" would be in Idaho."""
 _FIX = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1"})
 
 DATE_FEATURES = (
@@ -102,8 +128,39 @@ def find_dates(sheet: Sheet) -> list[DateFound]:
     return found
 
 
-def calendar_day(found: DateFound, others: list[DateFound]) -> date | None:
-    """The day; where day and month could be swapped, as the other dates have them."""
+def of_the_receipt(sheet: Sheet, dates: Sequence[DateFound]) -> list[DateFound]:
+    """The dates that can be the receipt's own: not when a bill is due or an offer ends."""
+    return [each for each in dates if not _OF_SOMETHING_ELSE.search(_before(sheet, dates, each))]
+
+
+def _before(sheet: Sheet, dates: Sequence[DateFound], found: DateFound) -> str:
+    """The words before a date: in its cell, else left of it, else above it."""
+    cell, text = found.cell, found.cell.text[: found.span[0]]
+    for other in dates:
+        if other.cell is cell and other.span[1] <= found.span[0]:
+            text = text.replace(cell.text[slice(*other.span)], "")
+    if re.search(r"[^\W\d_]", text):
+        return text
+    row = sheet.rows[cell.row]
+    place = next(index for index, each in enumerate(row) if each is cell)
+    if place and not any(other.cell is row[place - 1] for other in dates):
+        return row[place - 1].text
+    above = sheet.rows[cell.row - 1] if cell.row else ()
+    over = [each for each in above if each.left < cell.right and cell.left < each.right]
+    return over[0].text if over else ""
+
+
+def is_american(sheet: Sheet) -> bool:
+    """Whether an address in it is in the United States."""
+    return any(_AMERICAN.search(cell.text) for cell in sheet.cells)
+
+
+def calendar_day(
+    found: DateFound, others: list[DateFound], *, american: bool = False
+) -> date | None:
+    """The day; where day and month could be swapped, as the other dates have them, else as dates
+    are written in America or elsewhere.
+    """
     first, second, third = found.parts
     if found.kind in {"ymd", "compact"}:
         return _day(first, second, third)
@@ -111,7 +168,7 @@ def calendar_day(found: DateFound, others: list[DateFound]) -> date | None:
         return _day(third, first, second)
     month_first = found.month_first
     if month_first is None and found.kind in _NUMERIC:
-        month_first = next((o.month_first for o in others if o.month_first is not None), False)
+        month_first = next((o.month_first for o in others if o.month_first is not None), american)
     return _day(third, first, second) if month_first else _day(third, second, first)
 
 

@@ -28,6 +28,7 @@ from polymodal.models.receipts.dates import (
     DateFound,
     date_features,
     find_dates,
+    of_the_receipt,
 )
 from polymodal.models.receipts.layout import Sheet
 from polymodal.models.receipts.pieces import (
@@ -154,10 +155,11 @@ class ReceiptModel:
             if each.text and each.confidence >= self._thresholds[name]
         }
         dates = find_dates(sheet)
-        date = self._best("date", date_features(sheet, dates))
-        if date is not None:
-            cell = dates[date[0]].cell
-            found["date"] = Found(dates[date[0]].text, date[1], (cell.line,))
+        own = of_the_receipt(sheet, dates)
+        date = self._best("date", date_features(sheet, own))
+        chosen = None if date is None else own[date[0]]
+        if date is not None and chosen is not None:
+            found["date"] = Found(chosen.text, date[1], (chosen.cell.line,))
         amounts = find_amounts(sheet, dates)
         values = by_value(amounts)
         total = self._best("total", amount_features(sheet, amounts, values))
@@ -165,9 +167,8 @@ class ReceiptModel:
         if total is not None:
             cents, places = list(values.items())[total[0]]
             best = max(places, key=lambda a: ("total" in a.kinds, not a.kinds & {"sub", "cash"}))
-            text = f"{cents // 100}.{cents % 100:02d}"
+            text = f"{cents // 100}" + ("" if best.is_round else f".{cents % 100:02d}")
             found["total"] = Found(text, total[1], (best.cell.line,))
-        chosen = None if date is None else dates[date[0]]
         found = {name: self._calibrated(name, each) for name, each in found.items()}
         return ReceiptFields(found, sheet, dates, amounts, chosen, places)
 
@@ -273,7 +274,7 @@ def _found(pieces: Sequence[Piece], span: range, scores: Sequence[float], tidy: 
 
 def tidy_company(text: str) -> str:
     """Without the registration number behind it."""
-    cut = _REGISTRATION.sub("", text).strip(" ,;:")
+    cut = _REGISTRATION.sub("", text).strip(" ,;:").rstrip(" #")
     return _letters_right(cut if re.search(r"[^\W\d_]", cut) else text.strip())
 
 
