@@ -239,6 +239,27 @@ def test_what_was_measured_here_outranks_what_was_published() -> None:
     assert "not measured on your data" in selection.ranked[2].against
 
 
+def test_what_got_nothing_right_is_no_decision() -> None:
+    candidates = [model("small", 1), model("large", 6)]
+    useless = rank(
+        candidates,
+        needs(),
+        [measured("small", 0.0, 0.05), measured("large", 0.0, 0.05)],
+        "2026-11-28",
+    )
+    assert useless.best is None
+    assert [each.capable for each in useless.ranked] == [False, False]
+    assert "None of the models that were measured got anything right" in record(useless)
+    one = rank(
+        candidates,
+        needs(),
+        [measured("small", 0.0, 0.05), measured("large", 0.02, 0.03)],
+        "2026-11-28",
+    )
+    assert one.best is not None
+    assert one.best.choice.name == "large"
+
+
 def test_only_measurements_on_the_same_data_are_compared() -> None:
     choices = [model("small", 4), model("tiny", 1)]
     found = [measured("tiny", 0.9, 0.05, fingerprint="other"), measured("small", 0.5, 0.05)]

@@ -51,7 +51,9 @@ class Bar:
             best = _best_measured(self.measured)
             if own is None:
                 return False
-            # Word error rates count down, everything else counts up.
+            # Word error rates count down, everything else counts up, and nothing right is useless.
+            if own.value <= 0 and not counts_down(own.metric):
+                return False
             return own.low <= best.high if counts_down(own.metric) else own.high >= best.low
         if score is None or self.best is None or not self.compares(score):
             return False

@@ -43,12 +43,12 @@ def record(selection: Selection) -> str:
         "",
     ]
     if best is None:
-        lines += ["Nothing fits; see what was left out.", ""]
+        lines += [selection.none_because, ""]
     else:
         lines += [f"`{best.choice.name}`{_in(best)}, {_memory(best)}.", ""]
         lines += _reasons(best)
     lines += ["## Alternatives", "", *_table(selection), ""]
-    for each in selection.ranked[1:]:
+    for each in selection.ranked[1 if best is not None else 0 :]:
         lines += [f"### {each.choice.name}", "", *_reasons(each)]
     lines += ["## Left out", ""]
     lines += [f"- `{each.name}`: {each.reason}" for each in selection.rejected] or ["Nothing."]

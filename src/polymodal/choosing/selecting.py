@@ -116,8 +116,18 @@ class Selection:
 
     @property
     def best(self) -> Candidate | None:
-        """The first of the ranked."""
-        return self.ranked[0] if self.ranked else None
+        """The first of the ranked; None where nothing fits or all that was measured was wrong."""
+        first = self.ranked[0] if self.ranked else None
+        if first is not None and first.measured is not None and not first.capable:
+            return None
+        return first
+
+    @property
+    def none_because(self) -> str:
+        """Why there is no best, for a person."""
+        if self.ranked:
+            return "None of the models that were measured got anything right on your data."
+        return "Nothing fits; see what was left out."
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

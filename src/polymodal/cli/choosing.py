@@ -135,7 +135,8 @@ def _print_selection(selection: Selection, out: Output) -> None:
     ]
     out.table(["model", "memory", "precision", "score", "here"], rows, paths=(0,), numbers=(1, 3))
     if selection.best is None:
-        out.text(f"Nothing fits {budget} and what else was asked.")
+        nothing = f"Nothing fits {budget} and what else was asked."
+        out.text(selection.none_because if selection.ranked else nothing)
     else:
         _print_legend(selection, out)
     for each in selection.ranked[:SHOWN_REASONS]:
