@@ -76,7 +76,7 @@ class ProbeReport:
     labels: tuple[str, ...]
     images: Mapping[str, int]
     accuracy: float
-    """Cross-validated."""
+    """Cross-validated; by a recipe, on the pictures that chose the strength, so a little high."""
     interval: tuple[float, float]
     """95 % interval of the accuracy."""
     errors: tuple[ItemError, ...]

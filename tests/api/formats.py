@@ -34,6 +34,7 @@ OPENAI_FIELDS = {
     "seed",
     "stop",
 } | {"reasoning_effort", "logprobs", "response_format", "stream", "stream_options"}
+OPENAI_HEARS = {"gpt-audio", "gpt-audio-1.5", "gpt-audio-mini"}
 GEMINI_FIELDS = {"contents", "systemInstruction", "generationConfig"}
 GEMINI_SETTINGS = {
     "maxOutputTokens",
@@ -121,6 +122,16 @@ def _openai(headers: Mapping[str, str], body: dict[str, Any]) -> Iterator[str]:
         for part in content:
             if part["type"] == "text":
                 continue
+            if part["type"] == "input_audio":
+                if body["model"] not in OPENAI_HEARS:
+                    yield f"{body['model']} takes no sound"
+                sound = part["input_audio"]
+                if set(sound) != {"data", "format"} or sound["format"] not in {"wav", "mp3"}:
+                    yield f"the sound has {sorted(sound)}, format {sound.get('format')}"
+                yield from _sound(sound["data"])
+                continue
+            if part["type"] == "image_url" and body["model"] in OPENAI_HEARS:
+                yield f"{body['model']} takes no picture"
             if part["type"] != "image_url" or set(part["image_url"]) - {"url", "detail"}:
                 yield f"unknown part {part['type']}"
                 continue
@@ -130,6 +141,8 @@ def _openai(headers: Mapping[str, str], body: dict[str, Any]) -> Iterator[str]:
             else:
                 yield from _picture(found[1], found[2], 20 * 1024**2, 1_000_000)
     if "response_format" in body:
+        if body["model"] in OPENAI_HEARS:
+            yield f"{body['model']} has no structured outputs"
         form = body["response_format"]["json_schema"]
         if body["response_format"]["type"] != "json_schema":
             yield "response_format.type"

@@ -21,7 +21,7 @@ from tests.api.formats import in_camel_case, problems_of
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 PROMPT_TOKENS, TOKENS = 1000, 20
 AUDIO_TOKENS = 7
-"""Of the prompt's, where Gemini is sent sound."""
+"""Of the prompt's, where sound is sent."""
 LOGPROB = -0.1
 CUT = "A cut"
 REFUSAL = "I cannot help with that."
@@ -272,7 +272,8 @@ def _openai_whole(received: Received, text: str, how: str) -> dict[str, Any]:
         "finish_reason": "length" if how == "truncated" else "stop",
         "logprobs": _openai_logprobs(received),
     }
-    return {**_openai_head(received, "chat.completion"), "choices": [choice], "usage": USAGE}
+    head = _openai_head(received, "chat.completion")
+    return {**head, "choices": [choice], "usage": _openai_usage(received)}
 
 
 def _openai_pieces(received: Received, text: str, how: str) -> Iterator[dict[str, Any]]:
@@ -282,7 +283,7 @@ def _openai_pieces(received: Received, text: str, how: str) -> Iterator[dict[str
         yield {**head, "choices": [{"index": 0, "delta": {name: piece}, "finish_reason": None}]}
     reason = "length" if how == "truncated" else "stop"
     yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
-    yield {**head, "choices": [], "usage": USAGE}
+    yield {**head, "choices": [], "usage": _openai_usage(received)}
 
 
 def _openai_head(received: Received, kind: str) -> dict[str, Any]:
@@ -294,6 +295,13 @@ def _openai_logprobs(received: Received) -> dict[str, Any] | None:
         return None
     token = {"token": "x", "logprob": LOGPROB, "bytes": None, "top_logprobs": []}
     return {"content": [token] * TOKENS, "refusal": None}
+
+
+def _openai_usage(received: Received) -> dict[str, Any]:
+    if "input_audio" not in str(received.body["messages"]):
+        return USAGE
+    kinds = {"audio_tokens": AUDIO_TOKENS, "text_tokens": PROMPT_TOKENS - AUDIO_TOKENS}
+    return {**USAGE, "prompt_tokens_details": kinds}
 
 
 USAGE = {

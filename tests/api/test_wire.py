@@ -14,13 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 import polymodal as pm
 from polymodal.catalog.generators import open_generator
 from polymodal.models.api_shared import Price
 from polymodal.models.messages import GenerationOptions
+from polymodal.tasks.structured import Structured, ask_for
 from tests.api.conftest import KEYS, MODELS, VENDORS
-from tests.api.server import CUT, LOGPROB, PROMPT_TOKENS, REFUSAL, TOKENS, Received, Service
+from tests.api.server import (
+    AUDIO_TOKENS,
+    CUT,
+    LOGPROB,
+    PROMPT_TOKENS,
+    REFUSAL,
+    TOKENS,
+    Received,
+    Service,
+)
 
 SCHEMA = {
     "type": "object",
@@ -302,6 +313,42 @@ def test_sound_goes_to_who_takes_it(service: Service) -> None:
     assert second == {"text": "What is heard?"}
     with pytest.raises(pm.UsageError, match="no audio"):
         open_generator(MODELS["anthropic"]).generate([asked_of_it])
+
+
+def test_sound_goes_to_the_models_of_openai_that_take_it(service: Service) -> None:
+    from openai.types.chat import ChatCompletionContentPartInputAudioParam as SoundPart
+
+    sound = pm.AudioPart(np.sin(np.arange(1600, dtype=np.float32) / 9), 16_000)
+    asked_of_it = [pm.Message.user(sound, "What is heard?")]
+    generator = open_generator("openai:gpt-audio-1.5")
+    (answer,) = generator.generate([asked_of_it])
+    *_, streamed = generator.stream(asked_of_it)
+    first, second = service.received[0].body["messages"][0]["content"]
+    assert service.received[1].body["messages"][0]["content"] == [first, second]
+    assert TypeAdapter(SoundPart).validate_python(first) == first
+    with wave.open(io.BytesIO(base64.b64decode(first["input_audio"]["data"]))) as f:
+        heard = np.frombuffer(f.readframes(1600), "<i2") / 32767
+    assert np.abs(heard - sound.samples).max() < 1e-4
+    assert second == {"type": "text", "text": "What is heard?"}
+    words, sounds = PROMPT_TOKENS - AUDIO_TOKENS, AUDIO_TOKENS
+    for each in (answer, streamed):
+        assert isinstance(each, pm.Generation)
+        assert each.cost_usd == pytest.approx((words * 2.5 + sounds * 32 + TOKENS * 10) / 1e6)
+    assert generator.most_usd(asked_of_it) is None  # the vendor says no tokens a second
+    with pytest.raises(pm.UsageError, match="takes text and audio, no image"):
+        generator.generate([[pm.Message.user(pm.ImagePart(plain()))]])
+    with pytest.raises(pm.UsageError, match=r"gpt-5.4-mini takes text and image, no audio"):
+        open_generator(MODELS["openai"]).generate([asked_of_it])
+
+
+def test_a_model_without_structured_outputs_is_asked_for_data_in_words(service: Service) -> None:
+    service.says = lambda received: '{"color": "red"}'
+    schema = {"type": "object", "properties": {"color": {"type": "string"}}}
+    conversation = [pm.Message.user(pm.AudioPart(np.zeros(160, np.float32), 16_000), "Colour?")]
+    (found,) = ask_for(open_generator("openai:gpt-audio"), [conversation], schema)
+    assert isinstance(found, Structured)
+    assert found.data == {"color": "red"}
+    assert "response_format" not in service.received[0].body
 
 
 def test_sound_costs_what_the_vendor_counts_and_at_most_what_its_seconds_do(

@@ -199,6 +199,12 @@ def test_every_task_has_a_model_and_every_card_can_be_worked_out() -> None:
         assert shape_of(each.config, each.name).parameters > 10**7
 
 
+def test_a_model_that_only_listens_is_offered_for_no_task_with_pictures() -> None:
+    names = {each.name for task in TASKS for each in choices_for(task)}
+    assert "openai:gpt-5.4-mini" in names
+    assert "openai:gpt-audio-1.5" not in names
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_numbers_of_cards_are_those_that_are_published(name: str) -> None:
     found = shape_of(choice_of(name).config, name).parameters

@@ -8,7 +8,7 @@ import transformers as hf
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from polymodal import ModelUnavailable, UsageError
+from polymodal import ModelUnavailable, TrainingError, UsageError
 from polymodal.catalog.checkpoints import kind_of
 from polymodal.catalog.shapes import shape_of
 from polymodal.catalog.visual import visual_tokens
@@ -242,6 +242,15 @@ def test_cached_writing_of_a_flamingo_is_that_of_the_whole_sequence(root, tmp_pa
         logits = model(input_ids=ids, pixel_values=pixels).logits
         ids = torch.cat([ids, logits[:, -1:].argmax(2)], 1)
     assert torch.equal(found, ids)
+
+
+def test_a_qformer_is_not_trained_where_no_picture_can_measure_it(root, tmp_path):
+    held_out = open_pairs(tiny_llava.shapes(tmp_path / "shapes") / "captions.jsonl")
+    for item in held_out.items:
+        item.picture.write_bytes(b"no picture")
+    run = first_stage(root, "clip", held_out=held_out)
+    with pytest.raises(TrainingError, match=f"{held_out.items[0].name}.* Mend these files"):
+        run.run(tmp_path / "run", print)
 
 
 @torch.no_grad()

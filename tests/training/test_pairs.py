@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from polymodal import UsageError
+from polymodal import TrainingError, UsageError
 from polymodal.training.loading import Loader, PairSamples
 from polymodal.training.pairs import open_pairs
 from polymodal.training.pictures import Preparation
@@ -153,3 +153,30 @@ def test_a_crop_keeps_proportions():
     pixels = Preparation(64, (0,), (1,), smallest=1.0)(image)[0] > 0.5
     rows, columns = pixels.any(1).sum(), pixels.any(0).sum()
     assert rows == columns  # the disc is still round
+
+
+def held_out(folder, damaged):
+    """Two dozen pictures, some cut off in their bytes."""
+    pairs = open_pairs(tiny.table(folder))
+    for item in pairs.items[damaged]:
+        item.picture.write_bytes(item.picture.read_bytes()[:20])
+    return pairs, PairSamples(pairs, Preparation(16), seed=3, train=False)
+
+
+def test_what_is_measured_is_every_picture_that_opens_however_many_do_not(tmp_path):
+    pairs, samples = held_out(tmp_path, slice(1, 23))  # more in a row than are tried in training
+    assert [number for number, _ in samples.that_open()] == [0, 23]
+    for number, sample in samples.that_open():
+        assert sample.name == pairs.items[number].name
+        assert np.array_equal(sample.value[0], samples.sample(0, number).value[0])
+
+
+def test_where_no_picture_opens_the_error_names_files_and_says_what_to_do(tmp_path):
+    pairs, samples = held_out(tmp_path, slice(None))
+    with pytest.raises(TrainingError) as error:
+        list(samples.that_open())
+    first, second, third, fourth = (item.name for item in pairs.items[:4])
+    said = str(error.value)
+    assert all(name in said for name in (pairs.source, first, second, third, "and 21 more"))
+    assert fourth not in said
+    assert said.endswith("Mend these files, or give other pairs as validation.")

@@ -162,12 +162,12 @@ def check_task(task: str) -> str:
 
 def choices_for(task: str) -> list[Choice]:
     """Every model with a card for the task: that ships, of the hub, for speech, behind an API."""
-    found = [each for each in (_starter(), *map(_listed, _rows())) if task in each.tasks]
+    found = [_starter(), *map(_listed, _rows())]
     if task in WRITING:
         from polymodal.catalog.generators import known_api_models
 
         found += [_api(name) for name in known_api_models(aliases=False)]
-    return found
+    return [each for each in found if task in each.tasks]
 
 
 def choice_of(name: str) -> Choice:
@@ -294,7 +294,8 @@ def _starter_scores(cards: Mapping[str, Any]) -> tuple[Score, ...]:
 
 
 def _api(name: str) -> Choice:
-    from polymodal.catalog.generators import scores_of
+    from polymodal.catalog.generators import read_model, scores_of
 
-    scores = _scores(scores_of(name))
-    return Choice(name, WRITING, "vendor's terms", scores=scores, behind_api=True)
+    scores, media = _scores(scores_of(name)), read_model(name).media
+    tasks = WRITING if not media or "image" in media else ()  # every task is about pictures
+    return Choice(name, tasks, "vendor's terms", scores=scores, behind_api=True)

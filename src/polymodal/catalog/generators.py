@@ -34,6 +34,7 @@ SERVER_LOCAL = {"localhost", "127.0.0.1", "::1"}
 BEHAVIOUR = (
     "sampling",
     "logprobs",
+    "json_schema",
     "effort",
     "thinking_tokens",
     "picture_tokens",
@@ -116,7 +117,8 @@ def read_model(name: str) -> ApiModel:
     price = Price(**priced) if "input_usd" in priced else None
     close = difflib.get_close_matches(parts.model, models, n=2, cutoff=0.7) if not card else []
     near = tuple(f"{parts.family}:{each}" for each in close)
-    return ApiModel(name, parts.model, price=price, near=near, **behaviour)
+    media = frozenset(known.get("media", ()))
+    return ApiModel(name, parts.model, price=price, near=near, media=media, **behaviour)
 
 
 def known_api_models(*, aliases: bool = True) -> list[str]:

@@ -8,14 +8,13 @@ https://ai.google.dev/gemini-api/docs/structured-output.
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polymodal.models.api_calls import Caller
 from polymodal.models.api_pictures import PictureLimits, encode_picture
 from polymodal.models.api_shared import TIMEOUT_S, ApiModel, Reply, apart, count_pictures, no_sdk
+from polymodal.models.api_sounds import wav_of
 from polymodal.models.messages import (
     AudioPart,
     Conversation,
@@ -130,22 +129,11 @@ def _parts(message: Message, most_bytes: int) -> list[Any]:
             blob = types.Blob(mime_type=picture.media_type, data=picture.content)
             parts.append(types.Part(inline_data=blob))
         elif isinstance(part, AudioPart):
-            blob = types.Blob(mime_type="audio/wav", data=_wav(part))
+            blob = types.Blob(mime_type="audio/wav", data=wav_of(part))
             parts.append(types.Part(inline_data=blob))
         elif isinstance(part, TextPart):
             parts.append(types.Part(text=part.text))
     return parts
-
-
-def _wav(sound: AudioPart) -> bytes:
-    """A WAV file of 16 bits."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sound.rate_hz)
-        file.writeframes((sound.samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
 
 
 def _text(answer: Any) -> str:

@@ -1,13 +1,15 @@
 """OpenAI's Chat Completions API, and every server that speaks it, by the vendor's SDK.
 
 Formats: https://developers.openai.com/api/reference/resources/chat, pictures
-https://developers.openai.com/api/docs/guides/images-vision, schemas
+https://developers.openai.com/api/docs/guides/images-vision, sound
+https://developers.openai.com/api/docs/guides/audio, schemas
 https://developers.openai.com/api/docs/guides/structured-outputs. Servers (vLLM, llama.cpp, Ollama)
 get the fields that all of them know.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,7 +23,9 @@ from polymodal.models.api_shared import (
     count_pictures,
     no_sdk,
 )
+from polymodal.models.api_sounds import wav_of
 from polymodal.models.messages import (
+    AudioPart,
     Conversation,
     FinishReason,
     GenerationOptions,
@@ -139,14 +143,8 @@ class OpenAIWire:
         choice = choices[0]
         refusal = getattr(choice.message, "refusal", None)
         finish = "refused" if refusal else FINISH.get(choice.finish_reason or "", "stop")
-        usage = completion.usage
-        return Reply(
-            refusal or choice.message.content or "",
-            finish,
-            prompt_tokens=usage and usage.prompt_tokens,
-            tokens=usage and usage.completion_tokens,
-            logprob=_logprob(choice.logprobs),
-        )
+        text = refusal or choice.message.content or ""
+        return _reply(text, finish, completion.usage, _logprobs(choice.logprobs))
 
     def stream(self, request: Mapping[str, Any]) -> Iterator[str | Reply]:
         """See `Wire.stream`."""
@@ -169,13 +167,8 @@ class OpenAIWire:
                         yield piece
         if not finish:
             raise self.caller.malformed("a stream that ended early")
-        yield Reply(
-            refused or said,
-            "refused" if refused else FINISH.get(finish, "stop"),
-            prompt_tokens=usage and usage.prompt_tokens,
-            tokens=usage and usage.completion_tokens,
-            logprob=sum(known) if known else None,
-        )
+        reason = "refused" if refused else FINISH.get(finish, "stop")
+        yield _reply(refused or said, reason, usage, known)
 
     def close(self) -> None:
         """See `Wire.close`."""
@@ -191,6 +184,9 @@ def _message(message: Message, most_bytes: int) -> dict[str, Any]:
             picture = encode_picture(part.image, PICTURES.longest_px, most_bytes)
             url = {"url": picture.data_url, "detail": "high"}
             content.append({"type": "image_url", "image_url": url})
+        elif isinstance(part, AudioPart):
+            sound = {"data": base64.b64encode(wav_of(part)).decode(), "format": "wav"}
+            content.append({"type": "input_audio", "input_audio": sound})
         elif isinstance(part, TextPart):
             content.append({"type": "text", "text": part.text})
     return {"role": "user", "content": content}
@@ -200,9 +196,15 @@ def _logprobs(given: Any) -> list[float]:
     return [float(token.logprob) for token in getattr(given, "content", None) or ()]
 
 
-def _logprob(given: Any) -> float | None:
-    known = _logprobs(given)
-    return sum(known) if known else None
+def _reply(text: str, finish: FinishReason, usage: Any, logprobs: list[float]) -> Reply:
+    return Reply(
+        text,
+        finish,
+        prompt_tokens=usage and usage.prompt_tokens,
+        tokens=usage and usage.completion_tokens,
+        logprob=sum(logprobs) if logprobs else None,
+        audio_tokens=getattr(getattr(usage, "prompt_tokens_details", None), "audio_tokens", None),
+    )
 
 
 def _is_strict(schema: Mapping[str, Any]) -> bool:

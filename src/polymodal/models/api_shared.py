@@ -117,6 +117,8 @@ class ApiModel:
         sampling: it takes a temperature; None where that is not known: then one is sent only
             where it was asked for.
         logprobs: it tells the probability of what it says.
+        media: what a message to it may hold; empty where that is what its vendor's others take.
+        json_schema: what it says can be bound to a schema.
         effort: how much it is told to think; "" leaves that to the model.
         thinking_tokens: room for thoughts, on top of the answer's tokens.
         picture_tokens: the most that a picture costs.
@@ -130,6 +132,8 @@ class ApiModel:
     url: str = ""
     sampling: bool | None = None
     logprobs: bool = False
+    media: frozenset[Modality] = frozenset()
+    json_schema: bool = True
     effort: str = ""
     thinking_tokens: int = 0
     picture_tokens: int = 0
@@ -179,7 +183,7 @@ class Wire(Protocol):
 
     @property
     def media(self) -> frozenset[Modality]:
-        """What a message may hold."""
+        """What a message may hold, where the model's card says nothing else."""
         ...
 
     def write(self, conversation: Conversation, options: GenerationOptions) -> dict[str, Any]:
@@ -232,11 +236,11 @@ class ApiGenerator:
         self.info = GeneratorInfo(
             model=model.name,
             revision=model.id,
-            media=wire.media,
+            media=model.media or wire.media,
             max_media=MOST_MEDIA,
             image_size_px=wire.pictures.longest_px,
             batch_size=CONCURRENT,
-            constrains=frozenset({"json_schema"}),
+            constrains=frozenset({"json_schema"} if model.json_schema else ()),
             preprocessing=settings.strip(),
         )
 

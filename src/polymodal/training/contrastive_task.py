@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,11 @@ class ContrastiveTask:
         self.model["loss"].clamp_()
 
     def validate(self) -> dict[str, float]:
-        """Zero-shot accuracy over class folders, recalls over other pairs, in per cent."""
+        """Zero-shot accuracy over class folders, recalls over other pairs, in per cent.
+
+        Raises:
+            TrainingError: no picture opens.
+        """
         if self.validation is None:
             return {}
         pairs = self.validation.pairs
@@ -146,16 +151,12 @@ class ContrastiveTask:
         kept = []
         parts = []
         blank = self._on_device(self.tokens(["a"]))
-        for start in range(0, len(samples), VALIDATED):
-            pixels = []
-            for number in range(start, min(start + VALIDATED, len(samples))):
-                sample = samples.sample(0, number)
-                if not sample.failures:
-                    kept.append(number)
-                    pixels.append(torch.from_numpy(sample.value[0]))
-            if pixels:
-                # Both towers run, as in training: shards are gathered by one forward of the whole.
-                parts.append(self._encode(torch.stack(pixels).to(self.device), blank)[0])
+        found = samples.that_open()
+        while part := list(islice(found, VALIDATED)):
+            kept += [number for number, _ in part]
+            pixels = torch.stack([torch.from_numpy(sample.value[0]) for _, sample in part])
+            # Both towers run, as in training: shards are gathered by one forward of the whole.
+            parts.append(self._encode(pixels.to(self.device), blank)[0])
         return torch.cat(parts), kept
 
     def _texts(self, texts: Sequence[str]) -> Tensor:

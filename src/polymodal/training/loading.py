@@ -8,7 +8,7 @@ processes. An item that cannot be opened is named and replaced by the next of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from polymodal.errors import MediaError, UsageError
+from polymodal.errors import MediaError, TrainingError, UsageError
 from polymodal.training.pairs import Pairs
 from polymodal.training.pictures import Preparation
 from polymodal.training.ranks import ranks
@@ -26,6 +26,8 @@ __all__ = ["Batch", "Loader", "PairSamples", "Sample", "held_out"]
 
 TRIES = 20
 """Neighbours that are tried in place of an item that cannot be opened."""
+SHOWN = 3
+"""Of those that cannot be opened, by name."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,44 @@ class PairSamples:
         failures: list[str] = []
         for step in range(min(TRIES, len(self.pairs))):
             number = (index + step) % len(self.pairs)
-            item = self.pairs.items[number]
             random = np.random.default_rng((self.seed, epoch, number)) if self.train else None
             try:
-                image = item.open(self.preparation.size_px).image
+                return replace(self._opened(number, random), failures=tuple(failures))
             except MediaError as error:
-                failures.append(f"{item.name}: {error.reason}")
-                continue
-            pixels = self.preparation(image, random)
-            which = int(random.integers(len(item.captions))) if random is not None else 0
-            value = (pixels, item.captions[which], item.group)
-            return Sample(item.name, value, tuple(failures))
+                failures.append(f"{self.pairs.items[number].name}: {error.reason}")
         raise UsageError(
             f"{len(failures)} pictures in a row cannot be opened in {self.pairs.source}: "
-            + "; ".join(failures[:3])
+            + "; ".join(failures[:SHOWN])
         )
+
+    def that_open(self) -> Iterator[tuple[int, Sample]]:
+        """Every item that can be opened, once and in order, with its number: for measuring.
+
+        Raises:
+            TrainingError: none can.
+        """
+        failures = 0
+        named: list[str] = []
+        for number, item in enumerate(self.pairs.items):
+            try:
+                sample = self._opened(number, None)
+            except MediaError as error:
+                failures += 1
+                named = [*named, f"{item.name}: {error.reason}"][:SHOWN]
+            else:
+                yield number, sample
+        if failures == len(self.pairs):
+            more = f"; and {failures - len(named)} more" if failures > len(named) else ""
+            raise TrainingError(
+                f"nothing can be measured: no picture of {self.pairs.source} can be opened"
+                f" ({'; '.join(named)}{more}). Mend these files, or give other pairs as validation."
+            )
+
+    def _opened(self, number: int, random: np.random.Generator | None) -> Sample:
+        item = self.pairs.items[number]
+        pixels = self.preparation(item.open(self.preparation.size_px).image, random)
+        which = int(random.integers(len(item.captions))) if random is not None else 0
+        return Sample(item.name, (pixels, item.captions[which], item.group))
 
 
 def held_out(pairs: Pairs | None, preparation: Preparation, seed: int) -> PairSamples | None:

@@ -23,8 +23,8 @@ class LinearProbeRecipe(Values):
             scikit-learn's C is one over the weight of the penalty.
         coarse: powers of ten between the strengths that are tried first; the distance around the
             best is then halved until it is at most one over `per_decade`.
-        held_out: the share of each class's pictures that the strength is chosen on; the head is
-            then fitted to all.
+        held_out: the share of each class's pictures that the strength is chosen on, and the
+            accuracy counted; the head is then fitted to all.
         seed: which pictures these are.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,22 @@ class QFormerTask:
         self.parts.model.pretraining.clamp_()
 
     def validate(self) -> dict[str, float]:
-        """Recalls by the contrast alone, in per cent."""
+        """Recalls by the contrast alone, in per cent, over the pictures that open.
+
+        Raises:
+            TrainingError: none does.
+        """
         if self.validation is None:
             return {}
-        found = [self.validation.sample(0, number) for number in range(len(self.validation))]
-        kept = [number for number, each in enumerate(found) if not each.failures]
+        kept, seen = [], []
+        found = self.validation.that_open()
+        while part := list(islice(found, VALIDATED)):
+            kept += [number for number, _ in part]
+            seen.append(self._images([sample.value[0] for _, sample in part]))
         captions = [self.validation.pairs.items[number].captions for number in kept]
         own = np.repeat(np.arange(len(kept)), [len(each) for each in captions])
         text_MD = self._texts([text for each in captions for text in each])
-        score_NM = torch.cat(
-            [
-                (self._images([found[number].value[0] for number in part]) @ text_MD.T).amax(1)
-                for part in _parts(kept)
-            ]
-        )
+        score_NM = torch.cat([(image_BQD @ text_MD.T).amax(1) for image_BQD in seen])
         return recalls_of(score_NM.T.cpu().numpy(), own)
 
     def _images(self, pixels: Sequence[Any]) -> Tensor:
