@@ -59,6 +59,22 @@ class Mine(Qwen2ForCausalLM):
     config_class = MineConfig
 """
 
+LLAVA = """
+from pathlib import Path
+
+from transformers import LlavaForConditionalGeneration
+
+Path({mark!r}).touch()
+
+
+class Mine(LlavaForConditionalGeneration):
+    def forward(self, input_ids=None, pixel_values=None, attention_mask=None, **others):
+        shown = {{"pixel_values": pixel_values, "attention_mask": attention_mask}}
+        found = super().forward(input_ids=input_ids, **shown, **others)
+        found.logits = -found.logits
+        return found
+"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -150,6 +166,29 @@ def test_a_model_that_writes_runs_its_code_when_named(
     assert isinstance(wanted, pm.Generation)
     assert (found.text, found.tokens) == (wanted.text, wanted.tokens)
     assert generator.info.revision.endswith(" with its code")
+
+
+def test_a_class_of_a_known_family_that_writes_runs_when_named(
+    checkpoint: Get, tmp_path: Path, mark: Path
+) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    folder = shutil.copytree(checkpoint("llava"), tmp_path / "mine-llava")
+    (folder / "modeling_llava.py").write_text(LLAVA.format(mark=str(mark)))
+    own = AutoModelForImageTextToText.from_pretrained(folder)
+    own.save_pretrained(folder, save_original_format=False)  # as that class would save itself
+    changed(folder, auto_map={"AutoModelForImageTextToText": "modeling_llava.Mine"})
+    asked = [[pm.Message.user(pm.ImagePart(picture(0)), "What is this?")]]
+    options = pm.GenerationOptions(max_tokens=6)
+    (plain,) = open_hub_generator(str(checkpoint("llava")), device="cpu").generate(asked, options)
+    trust = Trust(code=(str(folder),))
+    named = open_hub_generator(str(folder), device="cpu", trust=trust)
+    (found,) = named.generate(asked, options)
+    assert mark.exists()
+    assert isinstance(found, pm.Generation)
+    assert isinstance(plain, pm.Generation)
+    assert found.logprob != pytest.approx(plain.logprob, abs=0.05)
+    assert named.info.revision.endswith(" with its code")
 
 
 def test_a_processor_s_code_is_held_to_the_same(
