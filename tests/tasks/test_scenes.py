@@ -1,6 +1,7 @@
 """Where scenes begin, by vectors alone."""
 
 import numpy as np
+from PIL import Image
 
 from polymodal.tasks.scenes import MOST_KEPT, Sampled, cut_scenes
 
@@ -53,3 +54,12 @@ def test_a_long_scene_keeps_few_frames():
     assert cut.end_s == 2499.5
     assert cut.picture.time_s % 0.5 == 0
     assert MOST_KEPT < 100
+
+
+def test_frames_of_one_colour_are_told_apart_by_the_colour():
+    shown = [Image.new("RGB", (64, 48), colour) for colour in ["red"] * 6 + ["blue"] * 6]
+    frames = [Sampled.of(n * 0.5, vector(0), image) for n, image in enumerate(shown)]
+    assert [(cut.start_s, cut.end_s) for cut, _ in cut_scenes(frames)] == [(0.0, 3.0), (3.0, 5.5)]
+    fading = [Image.new("RGB", (64, 48), (shade, shade, shade)) for shade in range(120, 0, -20)]
+    frames = [Sampled.of(n * 0.5, vector(0), image) for n, image in enumerate(fading)]
+    assert len(list(cut_scenes(frames))) == 1
