@@ -17,6 +17,7 @@ from polymodal.tasks.statements import alternatives, others, statement
         ("what color are her shorts", "color", "what color are the shorts"),
         ("How many dogs are running in this picture?", "count", "how many dogs are there"),
         ("How many children can you see?", "count", "how many children are there"),
+        ("How many dogs were seen?", "count", "how many dogs are there"),
         ("Are there any dogs in the photo?", "yesno", "is there a dog"),
         ("Do you see an umbrella?", "yesno", "is there an umbrella"),
         ("Is there snow?", "yesno", "is there snow"),
@@ -59,7 +60,15 @@ def test_a_question_about_everything_is_about_the_scene(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Why is he sad?", "Who is that?", "Is there a red ball?", "Is the dog brown?", "Hm?"]
+    "text",
+    [
+        "Why is he sad?",
+        "Who is that?",
+        "Is there a red ball?",
+        "Is the dog brown?",
+        "Hm?",
+        "How many items were bought?",
+    ],
 )
 def test_what_fits_no_form_is_known_not_to(text: str) -> None:
     assert parse(text).kind == "other"

@@ -52,6 +52,8 @@ def asked(question: str, lines: list[Line]) -> Found:
     [
         ("What is the total?", "11.13"),
         ("How much is the total amount?", "11.13"),
+        ("How much was paid?", "11.13"),
+        ("How much did it cost?", "11.13"),
         ("What is the subtotal?", "10.50"),
         ("How much is the latte?", "4.50"),
         ("What is the price of the cake?", "6.00"),

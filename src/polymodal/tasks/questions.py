@@ -138,6 +138,8 @@ def _color(text: str, found: re.Match[str]) -> Question | None:
 
 def _count(text: str, found: re.Match[str]) -> Question | None:
     head = _head(found["subject"])
+    if singular(head) in _ANYTHING:
+        return None
     return (
         head and Question(text, "count", f"how many {plural(head)} are there", singular(head))
     ) or None
@@ -177,7 +179,7 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Question | No
     ),
     (re.compile(rf"what (?:is|are) the color of {_ARTICLE}(?P<subject>.+)$"), _color),
     (re.compile(rf"(?:what|which) color (?:\w+ )?{_ARTICLE}(?P<subject>\w+)$"), _color),
-    (re.compile(r"how many (?P<subject>.+?)(?: (?:are|is|can|do)\b.*)?$"), _count),
+    (re.compile(r"how many (?P<subject>.+?)(?: (?:are|is|were|was|can|do|did|have)\b.*)?$"), _count),
     (re.compile(r"what is the number of (?P<subject>.+)$"), _count),
     (re.compile(rf"where (?:is|are) {_ARTICLE}(?P<subject>.+)$"), _place),
     (re.compile(r"(?:is|are) there (?:a |an |any |some )?(?P<subject>.+)$"), _there),
@@ -199,6 +201,8 @@ _CUTS = {
     "that", "which", "wearing", "holding", "standing", "sitting", "is", "are", "from", "to",
     "running", "playing", "riding", "walking", "doing",
 }  # fmt: skip
+_ANYTHING = {"item", "thing", "object", "product", "article", "piece"}
+"""Words for whatever there is: nothing that can be looked for."""
 _NOTHING = {"there", "here", "this", "that", "it", "they", "he", "she", "you", "we", "i", "them"}
 
 

@@ -180,6 +180,7 @@ def _keys(words: Sequence[str], kind: str) -> list[str]:
         kept = [a for a, b in pairwise(words) if a in _NUMBERED and b in signs] + kept
     if kind == "amount":
         kept = [word for word in kept if word not in {"amount", "price", "cost", "costs", "much"}]
+        kept = kept or ["total"]  # "how much was paid?"
     if kind == "phone":
         kept = [word for word in kept if word != "number"]
     if kind in {"date", "time"}:
