@@ -53,3 +53,7 @@ def __getattr__(name: str) -> Any:
     found = getattr(import_module(f"polymodal.results_{_FILE_OF[name]}"), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -192,6 +192,9 @@ CLOSED = {"type": "object", "required": ["a"], "additionalProperties": False}
         ({"$ref": "#/$defs/x", "description": "a reference with words"}, False),
         ({"type": "string", "default": ""}, False),
         ({**CLOSED, "properties": {"a": {}, "b": {}}}, False),
+        ({"type": "array"}, False),
+        ({"type": ["object", "null"]}, False),
+        ({"description": "anything"}, False),
         (True, False),
     ],
 )

@@ -250,6 +250,9 @@ def test_what_got_nothing_right_is_no_decision() -> None:
     assert useless.best is None
     assert [each.capable for each in useless.ranked] == [False, False]
     assert "None of the models that were measured got anything right" in record(useless)
+    assert useless.ranked[0].against[0] == "got nothing right on your data"
+    deaf = measured("small", 1.0, 0.0, metric="word error rate")
+    assert rank([model("small", 1)], needs(), [deaf], "2026-11-28").best is None
     one = rank(
         candidates,
         needs(),

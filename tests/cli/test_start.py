@@ -90,6 +90,19 @@ def test_garbage_is_looked_for_while_a_command_works(environment):
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
+def test_a_program_that_runs_a_command_looks_for_garbage_after_it(environment):
+    program = (
+        "import gc, sys\n"
+        "sys.argv = ['polymodal', '--help']\n"
+        "from polymodal.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    sys.exit(0 if gc.isenabled() and not gc.get_freeze_count() else 7)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
 def test_captions_that_the_cache_knows_need_nothing_heavy(environment, process, tmp_path):
     captioner_or_skip()
     pictures = tmp_path / "things"

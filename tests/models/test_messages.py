@@ -144,3 +144,11 @@ def test_text_read_from_media_cannot_close_its_own_fence(text):
     assert part.text.count("<<<") == part.text.count(">>>") == 1
     assert part.text.startswith("Text read from receipt.jpg.")
     assert part.text.endswith("\n>>>")
+
+
+def test_stop_words_may_come_as_a_list_and_never_as_nothing() -> None:
+    options = GenerationOptions(stop=["a"])  # type: ignore[arg-type]
+    assert options.stop == ("a",)
+    assert hash(options) == hash(GenerationOptions(stop=("a",)))
+    with pytest.raises(UsageError, match="stop is a tuple of texts, not None"):
+        GenerationOptions(stop=None)  # type: ignore[arg-type]

@@ -120,8 +120,28 @@ def test_what_was_saved_cannot_be_the_total():
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        "TOTAL AFTER DISCOUNT", "TOTAL INCL. DISCOUNT", "TOTAL LESS DISC", "TOTAL SALES (DISC 10%)",
+        "TOTAL (MEMBER DISCOUNT TAKEN)",
+    ],
+)  # fmt: skip
+def test_a_total_that_a_discount_is_off_can_be_the_total(row):
+    sheet = sheet_of(f"{row} | 45.00", "TOTAL MEMBER DISCOUNT | 5.00")
+    assert list(by_value(find_amounts(sheet, []))) == [4500]
+
+
+@pytest.mark.parametrize(
     ("rows", "own"),
     [
+        *(
+            ([name, "12/03/2019"], ["12/03/2019"])
+            for name in (
+                "MATAHARI STORE", "EXPRESS STORE", "DEPARTMENT STORE", "BIRTHDAY SHOP",
+                "ARRIVA BUS", "DUE FRATELLI", "PAYABLE BY CASH", "VALIDUS LTD",
+            )
+        ),
+        (["Date of birth: 01/02/1990", "12/03/2019"], ["12/03/2019"]),
         (["Offer valid until 30/04/2024", "01/02/2024 10:11"], ["01/02/2024"]),
         (["Invoice date: 01/02/2024 | Due date: 28/02/2024"], ["01/02/2024"]),
         (["Invoice date | Due date", "01/02/2024 | 28/02/2024"], ["01/02/2024"]),
@@ -130,7 +150,7 @@ def test_what_was_saved_cannot_be_the_total():
         (["Total due 12.00 01/02/2024"], ["01/02/2024"]),
         (["10:02AM22-06-18"], ["22-06-18"]),
     ],
-)
+)  # fmt: skip
 def test_when_a_bill_is_due_or_an_offer_ends_is_not_its_date(rows, own):
     sheet = sheet_of(*rows)
     assert [each.text for each in of_the_receipt(sheet, find_dates(sheet))] == own

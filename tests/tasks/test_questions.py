@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polymodal.errors import UsageError
+from polymodal.tasks.picture_checks import asks_of_things
 from polymodal.tasks.questions import LONGEST_QUESTION, parse, plural, singular
 from polymodal.tasks.statements import alternatives, others, statement
 
@@ -101,3 +102,19 @@ def test_plurals_come_and_go(one: str, many: str) -> None:
     assert plural(many) == many
     assert singular(many) == one
     assert singular(one) == one
+
+
+@pytest.mark.parametrize(
+    ("text", "things"),
+    [
+        ("What color is it?", False),
+        ("What is the dominant color?", False),
+        ("Which color is the page?", False),
+        ("Is the page blank?", False),
+        ("What color is the dog?", True),
+        ("Is there a dog?", True),
+        ("Why is he sad?", True),
+    ],
+)
+def test_a_blank_picture_has_an_answer_to_its_own_color_alone(text: str, things: bool) -> None:
+    assert asks_of_things(parse(text)) is things

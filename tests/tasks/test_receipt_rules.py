@@ -58,6 +58,7 @@ def test_what_was_bought_is_no_payment():
         (["TOTAL|RM 3.40"], "MYR"),
         (["Rm: 407", "TOTAL|3.40"], None),  # a hotel's room
         (["RM 407", "TOTAL|$3.40", "TAX|$0.40"], None),
+        (["TOTAL|3.40", "TRY 2 FOR 1 ON MONDAYS"], None),
         (["TOTAL SEK|3,40"], "SEK"),
         (["TOTAL|R$ 3,40"], "BRL"),
         (["Total Eur 3,40"], "EUR"),

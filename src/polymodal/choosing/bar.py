@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from polymodal.catalog.choices import Choice, Score
 from polymodal.runtime.measurements import Measurement
 
-__all__ = ["Bar", "counts_down"]
+__all__ = ["Bar", "counts_down", "is_useless"]
 
 SHARE_OF_BEST = 0.9
 """Of the best published score, that a capable model reaches."""
@@ -52,7 +52,7 @@ class Bar:
             if own is None:
                 return False
             # Word error rates count down, everything else counts up, and nothing right is useless.
-            if own.value <= 0 and not counts_down(own.metric):
+            if is_useless(own):
                 return False
             return own.low <= best.high if counts_down(own.metric) else own.high >= best.low
         if score is None or self.best is None or not self.compares(score):
@@ -72,6 +72,11 @@ class Bar:
 def counts_down(metric: str) -> bool:
     """Whether a smaller value of a measurement is the better one."""
     return metric.startswith("word error rate")
+
+
+def is_useless(own: Measurement) -> bool:
+    """Whether nothing was right."""
+    return own.value >= 1 if counts_down(own.metric) else own.value <= 0
 
 
 def _best_measured(measured: Sequence[Measurement]) -> Measurement:

@@ -110,7 +110,8 @@ def _candidates(task: str, models: Sequence[str]) -> list[Choice]:
 def _also(name: str, task: str) -> Choice:
     choice = choice_of(name)
     if task not in choice.tasks:
-        raise UsageError(f"{name} is not for {task}: it does {', '.join(choice.tasks)}.")
+        does = ", ".join(choice.tasks) or "nothing with pictures"
+        raise UsageError(f"{name} is not for {task}: it does {does}.")
     return choice
 
 

@@ -74,7 +74,8 @@ def _volumes(name: str) -> list[str]:
         return ["~/.cache/huggingface:/root/.cache/huggingface"]
     if folder.parent.name == "snapshots":  # of the hub's cache: links into the folder beside it
         folder = folder.parent.parent
-    return [f"{folder}:{folder}:ro"]
+    name = str(folder).replace("$", "$$")  # a single one would be taken for a variable
+    return [f"{name}:{name}:ro"]
 
 
 def vllm_command(model: PlannedModel, port: int = PORT) -> str:

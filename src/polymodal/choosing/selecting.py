@@ -17,7 +17,7 @@ from typing import Any
 from polymodal.catalog.choices import PERMISSIVE, Choice, Score
 from polymodal.catalog.estimate import PICTURE_PX, Estimate, Load, estimate
 from polymodal.catalog.visual import visual_tokens
-from polymodal.choosing.bar import Bar, counts_down
+from polymodal.choosing.bar import Bar, counts_down, is_useless
 from polymodal.choosing.reasons import reasons_against, reasons_for
 from polymodal.errors import UsageError
 from polymodal.runtime.measurements import Measurement
@@ -264,6 +264,8 @@ def _candidate(fitted: _Fitted, needs: Needs, bar: Bar) -> Candidate:
         against = (*against, "not measured on your data")
     elif score is not None and own is None and not bar.compares(score):
         against = (f"its score is of another test than {bar.metric}: not comparable", *against)
+    elif own is not None and is_useless(own):
+        against = ("got nothing right on your data", *against)
     elif not capable and (own or score):
         against = (f"clearly below the best that fits ({bar.in_words()})", *against)
     return Candidate(

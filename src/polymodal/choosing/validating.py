@@ -99,7 +99,8 @@ def validate(
         raise UsageError(f"{name} is no checkpoint, so it has no precision to choose.")
     chosen = task or task_of(data, does_vectors=not choice.writes)
     if chosen not in choice.tasks:
-        raise UsageError(f"{name} is not for {chosen}: it does {', '.join(choice.tasks)}.")
+        does = ", ".join(choice.tasks) or "nothing with pictures"
+        raise UsageError(f"{name} is not for {chosen}: it does {does}.")
     if chosen == "few-shot":
         raise UsageError("a precision is compared item by item: take --task classify.")
     if max_tokens is not None and chosen not in WRITING:
@@ -159,7 +160,8 @@ def _paired(differences: Sequence[float], weights: Sequence[float]) -> tuple[flo
     mean = sum(d * w for d, w in zip(differences, weights, strict=True)) / total
     low, high = bootstrap(differences, weights)
     unseen = 3.0 / len(differences)
-    return mean, min(low, mean - unseen), max(high, mean + unseen)
+    most = max(1.0, *map(abs, differences))  # a word error rate can pass 1
+    return mean, max(-most, min(low, mean - unseen)), min(most, max(high, mean + unseen))
 
 
 def _verdict(

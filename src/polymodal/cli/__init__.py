@@ -28,7 +28,11 @@ def main() -> None:
     from polymodal.cli.app import app
 
     gc.freeze()
-    app(prog_name="polymodal")
+    try:
+        app(prog_name="polymodal")
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def _show_warning(

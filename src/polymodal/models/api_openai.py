@@ -220,12 +220,23 @@ def _keeps_rules(schema: Any) -> bool:
         return False
     if not STRICT.issuperset(schema) or ("$ref" in schema and len(schema) > 1):
         return False
-    if schema.get("format", "date") not in STRICT_FORMATS:
+    if schema.get("format", "date") not in STRICT_FORMATS or not _says_what(schema):
         return False
     fields = schema.get("properties", {})
-    if schema.get("type") == "object" or fields:
-        closed = schema.get("additionalProperties") is False
-        if not closed or set(fields) != set(schema.get("required", ())):
-            return False
     inner = [*fields.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
     return all(map(_keeps_rules, [*inner, *([schema["items"]] if "items" in schema else [])]))
+
+
+def _says_what(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema has a type, of a list that of its items, and of an object all its fields."""
+    kinds = schema.get("type", ())
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not kinds and schema.keys().isdisjoint({"$ref", "anyOf", "enum", "const"}):
+        return False
+    if "array" in kinds and "items" not in schema:
+        return False
+    fields = schema.get("properties", {})
+    if "object" not in kinds and not fields:
+        return True
+    closed = schema.get("additionalProperties") is False
+    return closed and set(fields) == set(schema.get("required", ()))

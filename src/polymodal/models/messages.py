@@ -181,6 +181,11 @@ class GenerationOptions:
             given = getattr(self, name)
             if isinstance(given, str):  # whose every letter would be one
                 raise UsageError(f"{name} is a tuple of texts, such as ({given!r},), not a text.")
+            if isinstance(given, list):
+                given = tuple(given)
+                object.__setattr__(self, name, given)
+            if not isinstance(given, tuple):
+                raise UsageError(f"{name} is a tuple of texts, not {given!r}.")
             if "" in given:
                 raise UsageError(f"an empty text in {name} means nothing.")
         if self.json_schema is not None and self.choices:

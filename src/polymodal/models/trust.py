@@ -58,7 +58,8 @@ def watched() -> Iterator[list[str]]:
     try:
         yield opened
     finally:
-        _WATCHING.remove(opened)
+        # Two that have seen the same are equal, so not by `remove`.
+        _WATCHING[:] = [each for each in _WATCHING if each is not opened]
 
 
 def code_files(folder: Path) -> tuple[str, ...]:

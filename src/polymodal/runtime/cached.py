@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
     from polymodal.models.messages import GenerationOptions, GeneratorInfo
 
-__all__ = ["is_deterministic", "through_cache"]
+__all__ = ["BLANK_RULE", "is_deterministic", "through_cache"]
 
 Source = TypeVar("Source")
 Result = TypeVar("Result")
+BLANK_RULE = 1
+"""Part of what names a kept caption or answer; another number where `media.blank` calls others so.
+It stands here, where a run that finds all in the cache has no need of numpy."""
 FIRST_CHUNK, LAST_CHUNK = 16, 256
 """Inputs hashed and looked up together: few at first, so that results come at once."""
 SLOW_S = 0.001
 """Hashing one input takes longer where files are large or far away: then threads are worth it."""
+SLOW_ONE_S = 0.01
+"""How long hashing must take in all before threads are started: to start them costs a little."""
 
 
 def is_deterministic(info: GeneratorInfo, options: GenerationOptions) -> bool:
@@ -93,13 +98,16 @@ class _Hashing(Generic[Source]):
         """None where a source cannot be read."""
         if self.pool is not None:
             return list(self.pool.map(self._one, sources))
+        found: list[Content | None] = []
         started = time.perf_counter()
-        found = [self._one(source) for source in sources]
-        if time.perf_counter() - started > SLOW_S * len(sources):
-            from concurrent.futures import ThreadPoolExecutor
+        for place, source in enumerate(sources, 1):
+            found.append(self._one(source))
+            if time.perf_counter() - started > max(SLOW_ONE_S, SLOW_S * place):
+                from concurrent.futures import ThreadPoolExecutor
 
-            pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="polymodal-hash")
-            self.pool = self.stack.enter_context(pool)
+                pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="polymodal-hash")
+                self.pool = self.stack.enter_context(pool)
+                return [*found, *self.pool.map(self._one, sources[place:])]
         return found
 
     def _one(self, source: Source) -> Content | None:

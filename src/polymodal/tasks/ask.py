@@ -27,7 +27,7 @@ from polymodal.results import Provenance, Vector
 from polymodal.results_answers import Answer, AnswerCandidate, Evidence
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import is_deterministic, through_cache
+from polymodal.runtime.cached import BLANK_RULE, is_deterministic, through_cache
 from polymodal.runtime.journal import Call, Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.answering import AskedOf, Asking, Case, Outcome, by_captioner, by_text
@@ -144,6 +144,7 @@ def ask(
             parameters={
                 "threshold": asking.threshold,
                 "grounded": asking.grounded,
+                "blank": BLANK_RULE,
                 **(way.manner or {}),
             },
             encode=_encode,

@@ -21,7 +21,7 @@ from polymodal.models.unopened import STYLES, Style, UnopenedCaptioner
 from polymodal.results import Caption, CaptionCandidate, Provenance
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import through_cache
+from polymodal.runtime.cached import BLANK_RULE, through_cache
 from polymodal.runtime.journal import Call, Journal
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def caption(
         _Work(captioner, options, limits, journal).run,
         verb=VERB,
         model=f"{made_by.model}@{made_by.revision}",
-        parameters=asdict(options),
+        parameters={**asdict(options), "blank": BLANK_RULE},
         encode=_encode,
         decode=partial(_decode, made_by),
     )

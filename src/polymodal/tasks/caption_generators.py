@@ -25,7 +25,7 @@ from polymodal.models.protocols import Generator
 from polymodal.results import Caption, CaptionCandidate, Provenance
 from polymodal.runtime.batches import pipelined
 from polymodal.runtime.cache import Cache
-from polymodal.runtime.cached import is_deterministic, through_cache
+from polymodal.runtime.cached import BLANK_RULE, is_deterministic, through_cache
 from polymodal.runtime.journal import Journal
 from polymodal.runtime.recorded import recorded
 from polymodal.tasks.caption import DIGITS, VERB, CaptionOptions
@@ -138,6 +138,7 @@ def caption_by_generator(
         parameters={
             **asdict(options),
             "question": _question(options),
+            "blank": BLANK_RULE,
             "generation": asked.to_dict(),
         },
         encode=lambda found: {"text": found.text, "score": found.score},

@@ -37,6 +37,10 @@ ITSELF = frozenset({
     "scene", "screen", "sheet",
 })  # fmt: skip
 """What a question about the picture itself names, not about what is in it."""
+_COLOR_OF_IT = re.compile(
+    r"^(?:what|which) (?:is )?(?:the )?(?:main |dominant |overall )?color(?: is)?"
+    r"(?: it| this| that)?$"
+)
 _IN_IT = re.compile(r"\b(?:in|on) (?:the|this|that|a) \w+")
 
 
@@ -48,6 +52,8 @@ def asks_of_things(question: Question) -> bool:
     if question.kind == "color":
         return question.subject not in ITSELF
     if question.kind == "other":
+        if _COLOR_OF_IT.search(question.wording):
+            return False
         return ITSELF.isdisjoint(_IN_IT.sub("", question.wording).split())
     return True
 

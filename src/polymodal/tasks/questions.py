@@ -179,7 +179,10 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Question | No
     ),
     (re.compile(rf"what (?:is|are) the color of {_ARTICLE}(?P<subject>.+)$"), _color),
     (re.compile(rf"(?:what|which) color (?:\w+ )?{_ARTICLE}(?P<subject>\w+)$"), _color),
-    (re.compile(r"how many (?P<subject>.+?)(?: (?:are|is|were|was|can|do|did|have)\b.*)?$"), _count),
+    (
+        re.compile(r"how many (?P<subject>.+?)(?: (?:are|is|were|was|can|do|did|have)\b.*)?$"),
+        _count,
+    ),
     (re.compile(r"what is the number of (?P<subject>.+)$"), _count),
     (re.compile(rf"where (?:is|are) {_ARTICLE}(?P<subject>.+)$"), _place),
     (re.compile(r"(?:is|are) there (?:a |an |any |some )?(?P<subject>.+)$"), _there),

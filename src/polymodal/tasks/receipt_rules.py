@@ -31,7 +31,7 @@ _CURRENCIES = {
     "TRY": r"₺", "AED": r"AED", "ZAR": r"ZAR", "NGN": r"₦|NGN",
 }  # fmt: skip
 _CURRENCY = {
-    code: re.compile(rf"(?<![^\W\d_])(?:{pattern}|(?i:{code})(?=\s?\d))(?![^\W\d_])")
+    code: re.compile(rf"(?<![^\W\d_])(?:{pattern}|(?i:{code})(?=\s?\d+[.,]\d{{2}}))(?![^\W\d_])")
     for code, pattern in _CURRENCIES.items()
 }
 _SIGNS = {

@@ -31,10 +31,11 @@ MONEY = re.compile(
 )
 """An amount: with two decimals, or behind a unit that often goes without."""
 _SAVED = re.compile(
-    r"\b(?:total|you|your)\W+(?:\w+\W+)?(?:sav(?:ed?|ings?)|disc(?:ount)?s?|points?)\b|\bsavings?\b",
+    r"\b(?:total|you|your)[^\w(]+(?:(?!after|incl|less|net\b|with\b)\w+[^\w(]+)?"
+    r"(?:sav(?:ed?|ings?)|disc(?:ount)?s?|points?)\b|\bsavings?\b",
     re.IGNORECASE,
 )
-"""A row about what was not paid."""
+"""A row about what was not paid; "total after discount" was."""
 _ROUNDING_CENTS = 5
 _PAIR = ("total", "grand", "rounded", "due", "including")
 

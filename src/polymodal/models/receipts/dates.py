@@ -64,12 +64,15 @@ _TIME = re.compile(r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?\s?(?:[ap]m)?", re.IGNORECASE
 _DATE_WORD = re.compile(r"(?<![^\W\d_])(?:date|tarikh|dt|bizdate|datum|fecha)(?![^\W\d_])", re.I)
 _OTHER_WORD = re.compile(r"expir|valid|due|until|before|period|member|birth|from|to\b|print", re.I)
 _OF_SOMETHING_ELSE = re.compile(
-    r"(?<![^\W\d_])(?:expir\w*|exp|valid\w*|until|through|due|pay(?:able)? by|best before|use by|"
-    r"birth|dob|since|period|arriv\w*|depart\w*|check[\s-]?(?:in|out)|g[üu]ltig\w*|f[äa]llig\w*|"
-    r"zahlbar)[^\d]{0,15}$",
+    r"(?<![^\W\d_])(?:expir\w*|exp|valid(?:ity)?|until|through|due|pay(?:able)? by|best before|"
+    r"use by|birth|dob|since|period|arriv(?:al|es?|ing)|depart(?:s|ure)?|check[\s-]?(?:in|out)|"
+    r"g[üu]ltig(?:keit)?|f[äa]llig(?:keit)?|zahlbar)(?![^\W\d_])"
+    r"(?:[\W_]{0,3}(?:date|day|on|by|of|until|till|to|from|is|at|bis|am|ab)(?![^\W\d_])){0,2}"
+    r"[\W_]{0,5}$",
     re.IGNORECASE,
 )
-"""What just before a date says that nothing was bought or billed on that day."""
+"""What just before a date says that nothing was bought or billed on that day: "due date:", but not
+a shop called DUE FRATELLI."""
 _AMERICAN = re.compile(
     rf"\w,\s*(?:{US_STATES})\.?,?\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
     rf"|[^\W\d_]{{3,}}\s(?!ID|OR|IN|DE|OK|ME|HI|CO)(?:{US_STATES})\s+\d{{5}}(?:-\d{{4}})?(?!\w)"
