@@ -95,7 +95,7 @@ def test_a_file_is_the_same_as_what_it_holds(tmp_path):
     [
         (None, "No such file"),
         (b"{", "not valid JSON"),
-        (b"\xff\xfe{}", "codec"),
+        (b"\xff\xfe{}", "it is no text"),
         (b"[]", "not a JSON object"),
         (b'{"type": "objekt"}', "not a valid JSON Schema"),
         (b'{"type": "object", "type": "array"}', "stands twice"),

@@ -299,5 +299,5 @@ def reason(item: Answer) -> str:
         for each in item.evidence:
             understood = source == "question" and not item.abstained
             if each.source == source and not understood:
-                return each.text
+                return each.text if each.supports or item.abstained else f"though {each.text}"
     return ""

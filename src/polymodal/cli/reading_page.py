@@ -45,7 +45,7 @@ def write_reading_page(file: str, readings: Sequence[Reading]) -> None:
         for number, reading in enumerate(readings, 1)
     )
     nav = f'<nav aria-label="Documents">{links}</nav>' if len(readings) > 1 else ""
-    footer = "Boxes are numbered in reading order; red ones were hard to read."
+    footer = "The lists are in reading order; red boxes were hard to read."
     save_page(file, frame_page(f"{title} - polymodal", body, nav=nav, footer=footer))
 
 

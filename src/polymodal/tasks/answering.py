@@ -208,7 +208,8 @@ def _refusal(captioner: Captioner, question: Question) -> Evidence | None:
         return Evidence(
             "question",
             f"{name} answers what somebody does, holds, wears or rides, what color, how many,"
-            " where, and whether a thing is there; this is another kind of question",
+            " where, whether a thing is there, and of text for totals, dates, numbers and names;"
+            " this is another kind of question",
         )
     if question.kind != "scene" and isinstance(captioner, KnowsWords):
         unknown = [word for word in question.wording.split() if not captioner.knows(word)]

@@ -129,6 +129,8 @@ def ask(
         way = _ByCaptioner(model, asking, limits, journal)
     if way.manner is None:
         cache = None
+    parameters = {"threshold": asking.threshold, "grounded": asking.grounded}
+    parameters |= {"blank": BLANK_RULE, **(way.manner or {})}
     work = _Work(way)
     sources = (_parsed(image, question) for image, question in pairs)
     for image, each in _runs(sources):
@@ -141,12 +143,7 @@ def ask(
             work.run,
             verb=VERB,
             model=way.model if cache is not None else "",
-            parameters={
-                "threshold": asking.threshold,
-                "grounded": asking.grounded,
-                "blank": BLANK_RULE,
-                **(way.manner or {}),
-            },
+            parameters=parameters,
             encode=_encode,
             decode=lambda asked, value: _decode(asked, value, manner.schema),
             content=_content,

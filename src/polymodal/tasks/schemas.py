@@ -88,6 +88,8 @@ def _of_file(path: Path) -> Schema:
         value = strict_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, NotJsonError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is no text, and a schema is a JSON file or MODULE:CLASS"
         raise UsageError(f"cannot read the schema {path}: {reason}.") from error
     if not isinstance(value, dict):
         raise UsageError(f"the schema {path} is not a JSON object.")
