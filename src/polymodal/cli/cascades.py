@@ -132,7 +132,10 @@ def cascade_run(
     task = opened.cascade.task
     below = opened.cascade.tiers[:-1]
     if below and all(tier.accept is None and tier.reject is None for tier in below):
-        out.note("note: this cascade has no thresholds, so all goes to the top: see cascade fit")
+        out.note(
+            "note: this cascade has no thresholds, so all goes to the top; cascade fit finds"
+            " some where they save anything"
+        )
     cases, total, given = _cases(inputs, task)
     running = opened.run(cases)
     items = given.with_errors(running) if given else iter(running)

@@ -299,5 +299,6 @@ def reason(item: Answer) -> str:
         for each in item.evidence:
             understood = source == "question" and not item.abstained
             if each.source == source and not understood:
-                return each.text if each.supports or item.abstained else f"though {each.text}"
+                against = each.supports is False and not item.abstained
+                return f"though {each.text}" if against else each.text
     return ""
