@@ -19,7 +19,7 @@ from polymodal.models.trust import Trust
 from tests.hub.server import COMMIT, Hub
 from tests.hub.test_refused import changed
 from tests.hub.test_verbs import command
-from tests.hub.tiny import picture
+from tests.hub.tiny import picture, two_classes
 
 Get = Callable[[str], Path]
 
@@ -263,11 +263,7 @@ def test_the_command_line_names_it_too(mine: Path, mark: Path) -> None:
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
-    for number in range(4):
-        folder = tmp_path / "photos" / ("red" if number % 2 else "blue")
-        folder.mkdir(parents=True, exist_ok=True)
-        picture(number).save(folder / f"{number}.png")
-    return tmp_path / "photos"
+    return two_classes(tmp_path / "photos", 4)
 
 
 def test_a_name_that_no_checkpoint_has_is_told(checkpoint: Get, mine: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import polymodal as pm
 from polymodal.choosing.validating import validate
 from polymodal.cli.app import app
-from tests.hub.tiny import ending, picture
+from tests.hub.tiny import ending, picture, two_classes
 
 Get = Callable[[str], Path]
 QUESTIONS = ("what is this?", "is it red?", "who is there?", "how many dogs are in it?")
@@ -39,11 +39,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POLYMODAL_HOME", str(tmp_path / "home"))
-    for number in range(8):
-        folder = tmp_path / "photos" / ("red" if number % 2 else "blue")
-        folder.mkdir(parents=True, exist_ok=True)
-        picture(number).save(folder / f"{number}.png")
-    return tmp_path / "photos"
+    return two_classes(tmp_path / "photos", 8)
 
 
 def run(*arguments: str) -> Any:

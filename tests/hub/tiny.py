@@ -27,6 +27,15 @@ def picture(seed: int, size: tuple[int, int] = (60, 44)) -> Image.Image:
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
 
+def two_classes(root: Path, count: int) -> Path:
+    """A folder with `count` pictures in turn of two classes, "blue" and "red"."""
+    for number in range(count):
+        folder = root / ("red" if number % 2 else "blue")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number}.png")
+    return root
+
+
 def characters() -> list[str]:
     """The 256 characters that stand for bytes in byte-level tokenizers."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
